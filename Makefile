@@ -1,0 +1,41 @@
+# `make demo` and `make test` do all the set-up themselves; `make help` lists the rest.
+HOST_CHECK := ensemble/trident/server/host.py
+# The first Python that can run the server; `make PYTHON=...` takes another.
+PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.10; do $$name $(HOST_CHECK) >/dev/null 2>&1 && echo $$name && break; done)
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.PHONY: help demo test check bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(INSTALLED) ## train `spam`, build the model repository, start Triton, infer, stop
+	@$(BIN)/trident demo
+
+test: $(INSTALLED) ## run the whole suite
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## lint, formatting and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(INSTALLED) ## report figures: start-up, training, overhead
+	$(BIN)/python benchmarks/report.py
+
+lock: ## resolve requirements.lock anew for all supported Pythons
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --generate-hashes --no-header --no-annotate --quiet --upgrade -o requirements.lock
+
+clean: ## remove what was installed, trained and built (not the cache of downloads)
+	rm -rf .venv services model_repository/*/*/model.savedmodel model_repository/*/*/tokenizer.json model_repository/spam/1
+
+# A marker file, so that an interrupted installation is begun again.
+$(INSTALLED): requirements.lock pyproject.toml
+	@command -v $(or $(PYTHON),python3) >/dev/null || { echo "Trident cannot be set up: no $(or $(PYTHON),python3) found; on Debian: apt-get install python3 python3-venv"; exit 1; }
+	@$(or $(PYTHON),python3) $(HOST_CHECK)
+	$(PYTHON) -m venv --clear .venv
+	@echo "Installing the locked packages (about 1.2 GB, one to three minutes) ..."
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

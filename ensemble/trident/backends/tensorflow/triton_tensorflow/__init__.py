@@ -1,0 +1,1 @@
+"""The parts of the `tensorflow` backend; see ../model.py for how they meet."""

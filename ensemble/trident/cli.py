@@ -1,0 +1,297 @@
+"""The command `trident`: parse, call one function, print. Data goes to stdout, logs and progress to stderr.
+
+Exit status: 0 ok, 1 failure (one line on stderr), 2 wrong usage.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from enum import Enum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from trident_client import Client, Prediction, TridentError
+from trident_client.client import DEFAULT_URL
+
+from trident.output import prediction_line, print_models, print_predictions_header
+
+if TYPE_CHECKING:
+    from trident.server.lifecycle import Server
+
+app = typer.Typer(
+    help="TensorFlow models as a service on NVIDIA Triton: train, build, serve, infer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+STDIN_CHUNK = 256  # texts read from stdin before they are answered
+
+
+class EncoderName(str, Enum):
+    """Choices of `--encoder`."""
+
+    minilm = "minilm"
+    none = "none"
+
+
+class ClassWeightsName(str, Enum):
+    """Choices of `--class-weights`."""
+
+    none = "none"
+    balanced = "balanced"
+
+
+Repository = Annotated[Path, typer.Option("--model-repository", help="Folder of models, as Triton reads it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+@app.command()
+def train(
+    file: Annotated[Path, typer.Argument(help="Labelled texts: .tsv, .csv or .jsonl with label and text.")],
+    name: Annotated[str, typer.Option(help="Name of the service.")],
+    services: Annotated[Path, typer.Option(help="Where service folders lie.")] = Path("services"),
+    encoder: Annotated[
+        EncoderName, typer.Option(help="minilm: frozen pretrained transformer; none: small model from scratch.")
+    ] = EncoderName.minilm,
+    max_length: Annotated[int, typer.Option(min=1, max=512, help="Tokens of a text that count.")] = 128,
+    epochs: Annotated[int, typer.Option(min=1, help="At most; training stops early.")] = 200,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without improvement before it stops.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Makes the run repeatable.")] = 42,
+    class_weights: Annotated[
+        ClassWeightsName, typer.Option(help="balanced: weigh rare labels up.")
+    ] = ClassWeightsName.none,
+    weights: Annotated[
+        Path | None, typer.Option(help="Folder of pretrained weights.", show_default="fetched once by name")
+    ] = None,
+    text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
+    label_column: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Go on without rows that are broken.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a text classifier and write its service folder."""
+    from trident.training import TrainOptions
+    from trident.training import train as run
+
+    options = TrainOptions(
+        encoder=encoder.value,
+        max_length=max_length,
+        epochs=epochs,
+        patience=patience,
+        seed=seed,
+        class_weights=class_weights.value,
+        weights=weights,
+        text_column=text_column,
+        label_column=label_column,
+        skip_bad_rows=skip_bad_rows,
+    )
+    folder, metrics = run(file, name, services, options)
+    if as_json:
+        print(json.dumps({"service": str(folder)} | metrics, indent=2))
+        return
+    _print_metrics(metrics)
+    print(f"service folder: {folder}   next: trident build {folder}")
+
+
+@app.command()
+def build(
+    service: Annotated[Path, typer.Argument(help="Service folder, as `trident train` writes it.")],
+    model_repository: Repository = Path("model_repository"),
+    as_json: AsJson = False,
+) -> None:
+    """Write a service's next version into the model repository."""
+    from dataclasses import asdict
+
+    from trident.repository import build as run
+    from trident.service import load_service
+
+    result = run(load_service(service), model_repository)
+    if as_json:
+        print(json.dumps(asdict(result)))
+    elif result.created:
+        print(f"built {result.name} version {result.version} in {model_repository}: {', '.join(result.models)}")
+    else:
+        print(f"{result.name} version {result.version} in {model_repository} is already made of this; nothing built")
+
+
+@app.command()
+def serve(
+    model_repository: Repository = Path("model_repository"),
+    model: Annotated[
+        list[str] | None, typer.Option(help="Load only this one; repeatable.", show_default="all")
+    ] = None,
+    http_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
+    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8001,
+    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8002,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="Serve the models that load.")] = False,
+    tritonserver: Annotated[
+        Path | None, typer.Option(help="The program.", show_default="$TRIDENT_TRITONSERVER, PATH or the wheel")
+    ] = None,
+    start_timeout: Annotated[float, typer.Option(min=1, help="Seconds until all models must be loaded.")] = 300,
+    exit_timeout: Annotated[int, typer.Option(min=0, help="Seconds that requests may take when it stops.")] = 30,
+) -> None:
+    """Serve a model repository on 127.0.0.1 until Ctrl-C or `trident stop`."""
+    from trident.progress import bar
+    from trident.server.lifecycle import Server
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with bar("Loading models", total=0) as update:
+            server = Server(
+                model_repository,
+                models=model or (),
+                http_port=http_port,
+                grpc_port=grpc_port,
+                metrics_port=metrics_port,
+                keep_going=keep_going,
+                tritonserver=tritonserver,
+                start_timeout_s=start_timeout,
+                exit_timeout_s=exit_timeout,
+                on_progress=update,
+            )
+            server.start()
+    except KeyboardInterrupt:
+        stderr.print("interrupted while starting; nothing runs")
+        raise typer.Exit(1) from None
+    try:
+        _serve(server)
+    finally:
+        server.stop()
+
+
+@app.command()
+def stop(
+    http_port: Annotated[int | None, typer.Option(help="Which server.", show_default="the only one")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop a running server: requests in flight finish, then its processes end."""
+    from trident.server.stopping import stop_server
+
+    state = stop_server(http_port)
+    answer = {"http_port": state.http_port, "model_repository": state.model_repository}
+    print(json.dumps(answer) if as_json else f"stopped the server on port {state.http_port}")
+
+
+@app.command()
+def infer(
+    service: Annotated[str, typer.Argument(help="Name of the service.")],
+    texts: Annotated[list[str], typer.Argument(help="Texts; - reads stdin, a line a text.")],
+    url: Annotated[str, typer.Option(envvar="TRIDENT_URL", help="http://HOST:PORT or grpc://HOST:PORT.")] = DEFAULT_URL,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Labels per text.", show_default="the service's")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Leave out labels below it.", show_default="the service's")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for each request.")] = 30.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a text.")] = False,
+) -> None:
+    """Classify texts with a running service."""
+    with Client(url, timeout_s=timeout) as client:
+        if not as_json:
+            print_predictions_header()
+        for chunk in _chunks(texts):
+            for text, prediction in zip(
+                chunk, client.infer(service, chunk, top_k=top_k, threshold=threshold), strict=True
+            ):
+                print(_as_json(text, prediction) if as_json else prediction_line(text, prediction), flush=True)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def perf_analyzer(context: typer.Context) -> None:
+    """Run Triton's load generator with the arguments given (it is fetched once)."""
+    from trident.perf_analyzer import run
+
+    run(context.args)
+
+
+@app.command()
+def demo(
+    data: Annotated[Path, typer.Option(help="Labelled texts.")] = Path("data/sms_spam.tsv"),
+    services: Annotated[Path, typer.Option(help="Where service folders lie.")] = Path("services"),
+    model_repository: Repository = Path("model_repository"),
+) -> None:
+    """Train `spam`, build it, start Triton, infer over HTTP and gRPC, stop."""
+    from trident.demo import run
+
+    run(data, services, model_repository)
+
+
+def _serve(server: "Server") -> None:
+    """Show what is served and wait for the end."""
+    print_models(server.model_status())
+    print(f"HTTP {server.http_url}   gRPC {server.grpc_url}   metrics {server.metrics_url}")
+    print(f"log  {server.log}", flush=True)
+    stderr.print("Ctrl-C or `trident stop` ends it.")
+    try:
+        status = server.wait()
+    except KeyboardInterrupt:
+        stderr.print("stopping: requests in flight finish ...")
+        return
+    if status != 0:
+        raise TridentError(f"tritonserver ended with status {status}; its log is {server.log}")
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
+    """The texts of the command line at once, or stdin's lines in chunks."""
+    if list(texts) != ["-"]:
+        yield list(texts)
+        return
+    lines = enumerate(sys.stdin.buffer, start=1)
+    while chunk := [_decode(number, line) for number, line in islice(lines, STDIN_CHUNK)]:
+        yield chunk
+
+
+def _decode(number: int, line: bytes) -> str:
+    try:
+        return line.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise TridentError(f"line {number} of stdin is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def _as_json(text: str, prediction: Prediction) -> str:
+    labels = [
+        {"label": label, "score": round(score, 6)}
+        for label, score in zip(prediction.labels, prediction.scores, strict=True)
+    ]
+    return json.dumps({"text": text, "labels": labels}, ensure_ascii=False)
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    data = metrics["data"]
+    left_out = {key: data[key] for key in ("bad_rows", "duplicates", "contradictions") if data[key]}
+    notes = "".join(f", {count} {key.replace('_', ' ')} left out" for key, count in left_out.items())
+    print(f"{data['train']} texts trained on, {data['validation']} to stop early, {data['test']} held out{notes}")
+    table = Table("label", "precision", "recall", "F1", "texts")
+    for label, row in metrics["per_class"].items():
+        table.add_row(
+            escape(label), *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")), str(row["support"])
+        )
+    Console().print(table)
+    print(f"held-out accuracy {metrics['accuracy']:.4f}, trained in {metrics['training_s']:.0f} s")
+
+
+def main() -> None:
+    """Run the command line; the one place that turns a `TridentError` into a message and an exit status."""
+    try:
+        app()
+    except TridentError as error:
+        stderr.print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(1)
+    except BrokenPipeError:  # the reader of our stdout went away, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The errors of training, building and serving; the client's are in `trident_client.errors`."""
+
+from trident_client.errors import TridentError
+
+__all__ = ["BuildError", "DataError", "DownloadError", "ExportError", "ServerStartError", "ServiceError", "TridentError"]
+
+
+class DataError(TridentError):
+    """A file of labelled examples cannot be used."""
+
+
+class DownloadError(TridentError):
+    """Weights or a tool could not be fetched."""
+
+
+class ExportError(TridentError):
+    """A model could not be written as a SavedModel, or what was written does not run."""
+
+
+class ServiceError(TridentError):
+    """A service folder is incomplete or contradicts itself."""
+
+
+class BuildError(TridentError):
+    """The model repository could not be written; it is as it was."""
+
+
+class ServerStartError(TridentError):
+    """tritonserver did not start, or a model did not load."""

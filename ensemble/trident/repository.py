@@ -1,0 +1,211 @@
+"""Service folder → model repository: the three models and the ensemble, as Triton reads them.
+
+A version is written beside the repository's models and moved into place, so that a build that fails leaves
+the repository as it was. The ensemble's config.pbtxt, which pins the version, is replaced last.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from trident import configs, savedmodel
+from trident.errors import BuildError, ServiceError
+from trident.service import STEPS, Service
+
+RECORD = "build.json"  # in the ensemble's version folder: what the version was made of
+STAGES = {"preprocess": "text", "postprocess": "classification"}
+
+# Path below the repository, with {version} in it → a file to copy, or the content itself.
+Plan = dict[str, Path | bytes]
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What `build` did.
+
+    Attributes:
+        name: the service, which is also the ensemble's name.
+        version: the version that the ensemble now pins.
+        created: False if the newest version was already made of the same input.
+        models: the models written, the ensemble last.
+    """
+
+    name: str
+    version: int
+    created: bool
+    models: list[str]
+
+
+def build(service: Service, repository: Path) -> BuildResult:
+    """Write a service's next version into a model repository and pin the ensemble to it.
+
+    Args:
+        service: a checked service folder.
+        repository: the model repository; made if it is missing.
+
+    Raises:
+        ServiceError: labels and the model's outputs differ in number, or a model of that name is not ours.
+        ExportError: the SavedModel does not load or run.
+        BuildError: the disk refused; the repository is as it was.
+    """
+    name = service.spec.name
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        with _locked(repository):
+            _check_not_foreign(repository, name)
+            plan = _plan(service)
+            digest = _digest(plan)
+            newest = _newest_version(repository, name)
+            created = newest == 0 or _recorded_digest(repository, name, newest) != digest
+            version = newest + 1 if created else newest
+            texts = configs.render(service.spec, len(service.labels), version)
+            if created:
+                _check_model(service)
+            _write(repository, name, version, plan if created else {}, digest, texts)
+            _prune(repository, name, version, service.spec.serving.versions_kept)
+    except OSError as error:
+        where = error.filename or repository
+        raise BuildError(
+            f"cannot write {where}: {error.strerror}; the model repository is as it was. Free space or mend the path."
+        ) from error
+    return BuildResult(name, version, created, list(texts))
+
+
+@contextmanager
+def _locked(repository: Path) -> Iterator[None]:
+    """Let one build at a time into a repository; the kernel drops the lock of a build that dies."""
+    descriptor = os.open(repository, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for leftover in repository.glob(".build-*"):  # of a build that was killed; ours is the only one running
+            shutil.rmtree(leftover)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _check_not_foreign(repository: Path, name: str) -> None:
+    path = repository / name / "config.pbtxt"
+    if path.is_file() and not configs.is_ensemble_of(path.read_text(encoding="utf-8"), name):
+        raise ServiceError(
+            f"{repository / name} is a model that no service of this name built; rename the service or move the model"
+        )
+
+
+def _check_model(service: Service) -> None:
+    classes = savedmodel.count_classes(service.savedmodel)
+    if classes != len(service.labels):
+        labels = service.folder / service.spec.postprocess.labels
+        raise ServiceError(
+            f"{labels} has {len(service.labels)} labels and the model gives {classes} classes; "
+            f"expected one label a class, in the order of the model's outputs"
+        )
+
+
+def _plan(service: Service) -> Plan:
+    """Everything that one version consists of."""
+    spec = service.spec
+    pre, model, post = (f"{spec.name}_{step}/{{version}}" for step in STEPS)
+    plan: Plan = {
+        f"{pre}/tokenizer.json": service.tokenizer,
+        f"{pre}/settings.json": _json(spec.preprocess.model_dump(exclude={"tokenizer"})),
+        f"{post}/labels.txt": service.folder / spec.postprocess.labels,
+        f"{post}/settings.json": _json(spec.postprocess.model_dump(exclude={"labels"})),
+    }
+    for file in sorted(service.savedmodel.rglob("*")):
+        if file.is_file():
+            plan[f"{model}/model.savedmodel/{file.relative_to(service.savedmodel).as_posix()}"] = file
+    for step, kind in STAGES.items():
+        stage = resources.files("trident") / "stages" / kind
+        for source in sorted(stage.iterdir(), key=lambda entry: entry.name):
+            if source.name.endswith((".py", ".txt")) and source.name != "__init__.py":
+                plan[f"{spec.name}_{step}/{{version}}/{source.name}"] = source.read_bytes()
+    return plan
+
+
+def _json(values: dict[str, object]) -> bytes:
+    return (json.dumps(values, indent=2) + "\n").encode()
+
+
+def _digest(plan: Plan) -> str:
+    total = hashlib.sha256()
+    for target, source in sorted(plan.items()):
+        content = hashlib.sha256(source.read_bytes() if isinstance(source, Path) else source).hexdigest()
+        total.update(f"{target}\0{content}\n".encode())
+    return total.hexdigest()
+
+
+def _newest_version(repository: Path, name: str) -> int:
+    """The newest version that all three models have whole; 0 if there is none."""
+    numbers = [int(path.name) for path in (repository / name).glob("*") if path.name.isdigit()]
+    whole = [n for n in numbers if all((repository / f"{name}_{step}" / str(n)).is_dir() for step in STEPS)]
+    return max(whole, default=0)
+
+
+def _recorded_digest(repository: Path, name: str, version: int) -> str:
+    path = repository / name / str(version) / RECORD
+    return str(json.loads(path.read_text(encoding="utf-8"))["digest"]) if path.is_file() else ""
+
+
+def _write(repository: Path, name: str, version: int, plan: Plan, digest: str, texts: dict[str, str]) -> None:
+    """Stage everything, then move it into place; undo the moves if one of them fails."""
+    staging = Path(tempfile.mkdtemp(prefix=".build-", dir=repository))
+    undo: list[tuple[Path, Path | None]] = []
+    try:
+        for target, source in plan.items():
+            path = staging / target.format(version=version)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(source) if isinstance(source, bytes) else shutil.copyfile(source, path)
+        if plan:
+            (staging / name / str(version)).mkdir(parents=True)
+            (staging / name / str(version) / RECORD).write_bytes(_json({"digest": digest}))
+        for model, text in texts.items():
+            (staging / model).mkdir(exist_ok=True)
+            (staging / model / "config.pbtxt").write_text(text, encoding="utf-8")
+        moves = [f"{model}/{version}" for model in texts if plan] + [f"{model}/config.pbtxt" for model in texts]
+        for move in moves:
+            undo.append(_replace(staging / move, repository / move, staging / "replaced" / move))
+    except BaseException:
+        _undo(undo)
+        raise
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _replace(new: Path, place: Path, old: Path) -> tuple[Path, Path | None]:
+    """Move `new` to `place`; what was there is kept as `old` until the build is through."""
+    place.parent.mkdir(exist_ok=True)
+    kept = None
+    if place.exists():
+        old.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_dir():
+            place.rename(old)
+        else:
+            shutil.copyfile(place, old)  # a config is replaced in one step, so that it never is missing
+        kept = old
+    os.replace(new, place)
+    return place, kept
+
+
+def _undo(moves: list[tuple[Path, Path | None]]) -> None:
+    for place, kept in reversed(moves):
+        if kept is None or place.is_dir():
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+        if kept is not None:
+            os.replace(kept, place)
+
+
+def _prune(repository: Path, name: str, version: int, kept: int) -> None:
+    """Remove versions that the version policy no longer loads."""
+    for model in (*(f"{name}_{step}" for step in STEPS), name):
+        for path in (repository / model).iterdir():
+            if path.name.isdigit() and int(path.name) <= version - kept:
+                shutil.rmtree(path)

@@ -1,0 +1,288 @@
+"""The embedded tritonserver as a context manager."""
+
+import json
+import re
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from trident_client import Client, ClientError
+
+from trident.errors import ServerStartError
+from trident.server.embedded import assemble_backends, find_tritonserver
+from trident.server.state import running_servers, server_dir
+
+HOST = "127.0.0.1"  # release 24.10 predates security fixes of 2025; it must not face a network
+RESTRICTED = "shared-memory,model-repository,trace,logging"
+POLL_S = 0.05
+
+# What a machine without a GPU logs although all is well.
+NOISE = re.compile(r"cuda|nvml|dcgm|gpu metrics", re.IGNORECASE)
+LOADED = re.compile(r"successfully loaded '([^']+)'")
+POLL_FAILED = re.compile(r"Poll failed for model directory '([^']+)': ([^\"]+)")
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """One version of a model, as the server sees it.
+
+    Attributes:
+        name: the model.
+        version: empty if none could be read.
+        state: READY, LOADING, UNLOADING or UNAVAILABLE.
+        reason: why it is not ready; the first line.
+    """
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+class Server:
+    """A tritonserver that serves a model repository on loopback until it is closed.
+
+    Example:
+        >>> with Server(Path("model_repository"), http_port=0, grpc_port=0, metrics_port=0) as server:
+        ...     Client(server.http_url).is_server_ready()
+        True
+    """
+
+    def __init__(
+        self,
+        model_repository: Path,
+        *,
+        models: Sequence[str] = (),
+        http_port: int = 8000,
+        grpc_port: int = 8001,
+        metrics_port: int = 8002,
+        keep_going: bool = False,
+        tritonserver: Path | None = None,
+        start_timeout_s: float = 300.0,
+        exit_timeout_s: int = 30,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        """Describe a server; entering the context starts it.
+
+        Args:
+            model_repository: folder of models.
+            models: which to load; all if empty.
+            http_port: on 127.0.0.1; 0 takes any free one. So do grpc_port and metrics_port.
+            grpc_port: see http_port.
+            metrics_port: see http_port.
+            keep_going: serve the models that load, even if others do not.
+            tritonserver: the program; found if None.
+            start_timeout_s: seconds until all models must be loaded.
+            exit_timeout_s: seconds that requests in flight may take when it stops.
+            on_progress: called with (models loaded, models in all) while it starts.
+        """
+        self.model_repository = model_repository
+        self.models = list(models)
+        self.ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
+        self._keep_going = keep_going
+        self._tritonserver = tritonserver
+        self._start_timeout_s = start_timeout_s
+        self._exit_timeout_s = exit_timeout_s
+        self._on_progress = on_progress or (lambda done, total: None)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.admin_key = secrets.token_urlsafe(24)
+
+    @property
+    def http_url(self) -> str:
+        """For `Client`."""
+        return f"http://{HOST}:{self.ports['http']}"
+
+    @property
+    def grpc_url(self) -> str:
+        """For `Client`."""
+        return f"grpc://{HOST}:{self.ports['grpc']}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Prometheus metrics."""
+        return f"http://{HOST}:{self.ports['metrics']}/metrics"
+
+    @property
+    def log(self) -> Path:
+        """Tritonserver's log."""
+        return server_dir(self.ports["http"]) / "tritonserver.log"
+
+    def __enter__(self) -> "Server":
+        """Start the server."""
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start the server and wait until its models are loaded.
+
+        Raises:
+            ServerStartError: no tritonserver, no such repository, a busy port, or a model that does not load.
+        """
+        self.models = self.models or _find_models(self.model_repository)
+        running_servers()  # cleans up after servers that were killed
+        self.ports = _choose_ports(self.ports)
+        try:
+            self._start()
+            self._wait_until_live()
+            self._check_models()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the server."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Let requests in flight finish, then end all processes and free ports and shared memory."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()  # the supervisor takes this for our end
+            self._process.wait()
+            self._process = None
+
+    def wait(self) -> int:
+        """Wait until the server ends by itself or by `trident stop`; returns its exit status."""
+        return 0 if self._process is None else self._process.wait()
+
+    def model_status(self) -> list[ModelStatus]:
+        """The state of the models that were to be loaded, by name and version."""
+        with Client(self.http_url, admin_key=self.admin_key) as client:
+            index = client.get_model_repository_index()
+        found = [entry for entry in index if entry["name"] in self.models]
+        rows = [ModelStatus(entry["name"], entry.get("version", ""), *self._state(entry)) for entry in found]
+        missing = set(self.models) - {row.name for row in rows}
+        rows += [ModelStatus(name, "", "UNAVAILABLE", "not in the model repository") for name in missing]
+        return sorted(rows, key=lambda row: (row.name, row.version))
+
+    def _state(self, entry: dict[str, str]) -> tuple[str, str]:
+        reason = (entry.get("reason", "").splitlines() or [""])[0]
+        if "state" in entry:
+            return entry["state"], reason
+        polled = dict(POLL_FAILED.findall(self.log.read_text(encoding="utf-8", errors="replace")))
+        return "UNAVAILABLE", polled.get(entry["name"], "it has no version that can be loaded")
+
+    def _start(self) -> None:
+        triton = find_tritonserver(self._tritonserver)
+        backends = assemble_backends(triton)
+        shm_prefix = f"trident_{uuid.uuid4().hex[:12]}_"
+        arguments = [
+            str(triton.binary),
+            f"--model-repository={self.model_repository.resolve()}",
+            f"--backend-directory={backends}",
+            "--model-control-mode=explicit",
+            *(f"--load-model={name}" for name in self.models),
+            "--exit-on-error=false",  # we ask which models failed and why, and then decide
+            f"--exit-timeout-secs={self._exit_timeout_s}",
+            f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+            f"--http-restricted-api={RESTRICTED}:admin-key={self.admin_key}",
+            f"--grpc-restricted-protocol={RESTRICTED}:admin-key={self.admin_key}",
+            *(f"--{protocol}-address={HOST}" for protocol in self.ports),
+            *(f"--{protocol}-port={port}" for protocol, port in self.ports.items()),
+        ]
+        if triton.caches is not None and triton.caches.is_dir():
+            arguments.append(f"--cache-directory={triton.caches}")
+        self.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.log.write_text("")
+        state = {f"{protocol}_port": port for protocol, port in self.ports.items()} | {
+            "model_repository": str(self.model_repository.resolve()),
+            "admin_key": self.admin_key,
+            "shm_prefix": shm_prefix,
+            "log": str(self.log.resolve()),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "trident.server.supervisor"], stdin=subprocess.PIPE, start_new_session=True
+        )
+        order = {
+            "arguments": arguments,
+            "environment": triton.environment(),
+            "exit_timeout_s": self._exit_timeout_s,
+            "state": state,
+        }
+        if self._process.stdin is not None:
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+
+    def _wait_until_live(self) -> None:
+        """Triton opens its ports when it is through with loading, so live means that every model was tried."""
+        deadline = time.monotonic() + self._start_timeout_s
+        with Client(self.http_url, timeout_s=5) as client:
+            while True:
+                log = self.log.read_text(encoding="utf-8", errors="replace")
+                self._on_progress(len(set(LOADED.findall(log)) & set(self.models)), len(self.models))
+                if self._process is None or self._process.poll() is not None:
+                    raise ServerStartError(f"tritonserver ended while starting: {_cause(log)}; its log is {self.log}")
+                if time.monotonic() > deadline:
+                    raise ServerStartError(
+                        f"models did not load within {self._start_timeout_s:g} s; the log is {self.log}. "
+                        f"Allow more with --start-timeout."
+                    )
+                try:
+                    if client.is_server_live():
+                        return
+                except ClientError:
+                    time.sleep(POLL_S)
+
+    def _check_models(self) -> None:
+        status = self.model_status()
+        self._on_progress(sum(row.state == "READY" for row in status), len(self.models))
+        failed = [f"model '{row.name}': {row.reason}" for row in status if row.state != "READY"]
+        ready = any(row.state == "READY" for row in status)
+        if failed and not (self._keep_going and ready):
+            hint = "" if self._keep_going else " (--keep-going serves the models that load)"
+            raise ServerStartError(f"{'; '.join(failed)}{hint}; the log is {self.log}")
+
+
+def _find_models(repository: Path) -> list[str]:
+    if not repository.is_dir():
+        raise ServerStartError(f"no model repository {repository}; `trident build services/NAME` writes one")
+    names = [
+        path.name
+        for path in sorted(repository.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and _is_model(path)
+    ]
+    if not names:
+        raise ServerStartError(f"no models in {repository}; `trident build services/NAME` puts a service there")
+    return names
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.pbtxt").is_file() or any(path.name.isdigit() for path in folder.iterdir())
+
+
+def _choose_ports(ports: dict[str, int]) -> dict[str, int]:
+    """Check that the ports are free, and find free ones for 0."""
+    held: list[socket.socket] = []
+    chosen = {}
+    try:
+        for protocol, port in ports.items():
+            held.append(socket.socket())
+            held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                held[-1].bind((HOST, port))
+                held[-1].listen()
+            except OSError as error:
+                raise ServerStartError(
+                    f"{protocol} port {port} is taken ({error.strerror}); stop the other server (`trident stop`) "
+                    f"or choose --{protocol}-port N (0: any free one)"
+                ) from None
+            chosen[protocol] = held[-1].getsockname()[1]
+    finally:
+        for holder in held:
+            holder.close()
+    return chosen
+
+
+def _cause(log: str) -> str:
+    """The last error line of a log that is not about a missing GPU, else its last line."""
+    lines = [line for line in log.splitlines() if line.strip() and not NOISE.search(line)]
+    errors = [line for line in lines if re.match(r"E\d{4} |error|Failed|.*terminate called", line, re.IGNORECASE)]
+    return (errors or lines or ["it wrote nothing"])[-1].strip()

@@ -1,0 +1,94 @@
+"""The state file of a running server: how `trident stop` and admin calls find it.
+
+It holds the admin key, so only its owner may read it. The key also stands in tritonserver's arguments,
+which every user of the machine can list.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from trident.paths import state_dir
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """One server.
+
+    Attributes:
+        supervisor_pid: the process to signal; it stops all others.
+        supervisor_started: its start in clock ticks since boot, so that a reused pid is told apart.
+        http_port, grpc_port, metrics_port: on 127.0.0.1.
+        model_repository: what it serves.
+        admin_key: for the restricted APIs.
+        shm_prefix: how its regions in /dev/shm begin.
+        log: tritonserver's log file.
+    """
+
+    supervisor_pid: int
+    supervisor_started: int
+    http_port: int
+    grpc_port: int
+    metrics_port: int
+    model_repository: str
+    admin_key: str
+    shm_prefix: str
+    log: str
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its supervisor still runs."""
+        return process_start(self.supervisor_pid) == self.supervisor_started
+
+    @property
+    def path(self) -> Path:
+        """Its state file."""
+        return server_dir(self.http_port) / "state.json"
+
+    def write(self) -> None:
+        """Write the state file, readable by its owner only."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        beside = self.path.with_suffix(".new")
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(asdict(self), file, indent=2)
+        beside.replace(self.path)
+
+    def clean_up(self) -> None:
+        """Remove what a server of this state can leave behind: its shared memory and its state file."""
+        for region in Path("/dev/shm").glob(f"{self.shm_prefix}*"):
+            region.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+
+def server_dir(http_port: int) -> Path:
+    """The folder of the server on this port: state.json while it runs, and its log."""
+    return state_dir() / "servers" / str(http_port)
+
+
+def process_start(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot; None if there is none, or it is a zombie.
+
+    Source: proc(5), /proc/PID/stat fields 3 (state) and 22 (starttime).
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+def running_servers() -> list[ServerState]:
+    """All servers of this user that run; what dead ones left behind is removed on the way."""
+    found = []
+    for path in sorted((state_dir() / "servers").glob("*/state.json")):
+        try:
+            state = ServerState(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # it ended just now, or another version of Trident wrote it
+            continue
+        if state.is_alive:
+            found.append(state)
+        else:
+            state.clean_up()
+    return found

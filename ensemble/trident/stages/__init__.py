@@ -1,0 +1,1 @@
+"""The preprocess and postprocess models that `build` copies into version folders."""

@@ -1,0 +1,1 @@
+"""Scores in, sorted labels out: the postprocess model of every classification service."""

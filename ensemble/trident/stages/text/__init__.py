@@ -1,0 +1,1 @@
+"""Text in, token ids out: the preprocess model of every text service."""
