@@ -234,7 +234,9 @@ def _serve(server: "Server") -> None:
     except KeyboardInterrupt:
         stderr.print("stopping: requests in flight finish ...")
         return
-    if status != 0:
+    if status == 0:
+        stderr.print("stopped")
+    else:
         raise TridentError(f"tritonserver ended with status {status}; its log is {server.log}")
 
 

@@ -16,14 +16,16 @@ class Update(Protocol):
 
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Update]:
-    """Show a bar until the block ends; where stderr is no terminal it prints its last state only.
+    """Show a bar until the block ends, if stderr is a terminal.
 
     Args:
         description: what is being done.
         total: units in all.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    hidden = not console.is_terminal
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task(description, total=total)
 
         def update(done: int, total: int | None = None) -> None:

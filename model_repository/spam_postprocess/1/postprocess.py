@@ -1,0 +1,86 @@
+"""Logits to labels: decode, filter, sort.
+
+Axis letters: B texts of one request, C classes, K = min(top_k, C) labels of an answer.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class InvalidInput(Exception):
+    """A request's parameter cannot be served; the message names it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How logits become an answer.
+
+    Attributes:
+        softmax: the model gives logits; if False it gives probabilities.
+        top_k: labels per text, ≥ 1.
+        threshold: lowest score that is answered, in [0, 1].
+    """
+
+    softmax: bool
+    top_k: int
+    threshold: float
+
+    def override(self, parameters: dict[str, Any]) -> "Settings":
+        """These settings with a request's own `top_k` and `threshold`.
+
+        Raises:
+            InvalidInput: a value is of the wrong type or out of its range.
+        """
+        top_k = parameters.get("top_k", self.top_k)
+        threshold = parameters.get("threshold", self.threshold)
+        if not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1:
+            raise InvalidInput(f"parameter top_k is {top_k!r}; expected a whole number ≥ 1")
+        if not isinstance(threshold, int | float) or isinstance(threshold, bool) or not 0 <= threshold <= 1:
+            raise InvalidInput(f"parameter threshold is {threshold!r}; expected a number from 0 to 1")
+        return Settings(self.softmax, top_k, float(threshold))
+
+
+def read_folder(folder: Path) -> tuple[NDArray[np.object_], Settings]:
+    """The labels (UTF-8 bytes, one a class) and settings that lie in a version folder."""
+    lines = (folder / "labels.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
+    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+    return np.array([line.encode() for line in lines], dtype=object), Settings(**settings)
+
+
+def postprocess(
+    logits: NDArray[np.float32], labels: NDArray[np.object_], settings: Settings
+) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
+    """Turn the model's output into the best labels and their scores.
+
+    Args:
+        logits: float32 [B, C].
+        labels: UTF-8 bytes [C].
+        settings: see `Settings`.
+
+    Returns:
+        label [B, K] and score float32 [B, K], best first. Labels below the threshold are
+        replaced by an empty one with score 0.
+
+    Raises:
+        ValueError: the number of labels is not the number of classes.
+    """
+    if logits.shape[1] != len(labels):
+        raise ValueError(f"the model gives {logits.shape[1]} classes and labels.txt has {len(labels)} lines")
+    scores = softmax(logits) if settings.softmax else logits
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : settings.top_k]
+    best = np.take_along_axis(scores, order, axis=1).astype(np.float32)
+    names = labels[order]
+    below = best < np.float32(settings.threshold)
+    names[below], best[below] = b"", 0.0
+    return names, best
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Softmax along the last axis; large logits do not overflow."""
+    exponents: NDArray[np.float32] = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponents / exponents.sum(axis=-1, keepdims=True)
