@@ -96,7 +96,9 @@ def _errors(address: str, timeout_s: float) -> Iterator[None]:
             message = f"grpc://{address} gave no answer within {timeout_s:g} s; raise timeout_s"
         raise kind(message) from error
     except Exception as error:
-        raise ServerError(f"grpc://{address} does not answer as Triton does: {error!r}; is it the gRPC port?") from error
+        raise ServerError(
+            f"grpc://{address} does not answer as Triton does: {error!r}; is it the gRPC port?"
+        ) from error
 
 
 def _classify(status: str, message: str) -> tuple[type[ClientError], str]:

@@ -109,4 +109,6 @@ def _errors(address: str, timeout_s: float) -> Iterator[None]:
         hint = "is the server running? (`trident serve`)"
         raise ConnectError(f"cannot reach http://{address}: {error.strerror or error}; {hint}") from error
     except Exception as error:  # a peer that does not speak HTTP, or not Triton's
-        raise ServerError(f"http://{address} does not answer as Triton does: {error!r}; is it the HTTP port?") from error
+        raise ServerError(
+            f"http://{address} does not answer as Triton does: {error!r}; is it the HTTP port?"
+        ) from error

@@ -125,9 +125,7 @@ def build(
 @app.command()
 def serve(
     model_repository: Repository = Path("model_repository"),
-    model: Annotated[
-        list[str] | None, typer.Option(help="Load only this one; repeatable.", show_default="all")
-    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Load only this one; repeatable.", show_default="all")] = None,
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8001,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8002,
@@ -276,9 +274,7 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
     print(f"{data['train']} texts trained on, {data['validation']} to stop early, {data['test']} held out{notes}")
     table = Table("label", "precision", "recall", "F1", "texts")
     for label, row in metrics["per_class"].items():
-        table.add_row(
-            escape(label), *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")), str(row["support"])
-        )
+        table.add_row(escape(label), *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")), str(row["support"]))
     Console().print(table)
     print(f"held-out accuracy {metrics['accuracy']:.4f}, trained in {metrics['training_s']:.0f} s")
 

@@ -232,7 +232,7 @@ def split(dataset: Dataset, seed: int) -> Split:
     Returns:
         72 % to train, 8 % for validation, 20 % to test; at least one of each label in each.
     """
-    generator = random.Random(seed)
+    generator = random.Random(seed)  # noqa: S311 - repeatable, not secret
     parts: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
     for label in dataset.labels:
         group = [example for example in dataset.examples if example.label == label]

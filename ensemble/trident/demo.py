@@ -36,15 +36,15 @@ def run(data: Path, services: Path, model_repository: Path) -> None:
 
     print("2. Build")
     result = build(service, model_repository)
-    print(f"   {model_repository}: {NAME} version {result.version} {'built' if result.created else 'is there already'}\n")
+    print(
+        f"   {model_repository}: {NAME} version {result.version} {'built' if result.created else 'is there already'}\n"
+    )
 
     print("3. Serve and infer", flush=True)
     messages = _messages(data, metrics["seed"])
     models = [f"{NAME}_preprocess", f"{NAME}_model", f"{NAME}_postprocess", NAME]
     with bar("   Loading models", total=len(models)) as update:
-        server = Server(
-            model_repository, models=models, http_port=0, grpc_port=0, metrics_port=0, on_progress=update
-        )
+        server = Server(model_repository, models=models, http_port=0, grpc_port=0, metrics_port=0, on_progress=update)
         server.start()
     try:
         print_models(server.model_status())

@@ -18,6 +18,7 @@ from trident.savedmodel import quiet_tensorflow
 from trident.stages.text.preprocess import PAD_ID, pad
 
 VOCABULARY = 20_000
+UNKNOWN = "[UNK]"
 EMBEDDING = 64
 HIDDEN = 64
 EMBED_BATCH = 64
@@ -54,12 +55,10 @@ class Fitted:
 
     Attributes:
         logits: tensor int32 [N, L] → tensor float32 [N, C].
-        layers: the Keras layers in it, for the export.
         epochs: how many it took.
     """
 
     logits: Callable[[Any], Any]
-    layers: list[Any]
     epochs: int
 
 
@@ -73,10 +72,10 @@ def load_tokenizer(weights: Path, max_length: int) -> Tokenizer:
 
 def train_tokenizer(texts: Sequence[str], max_length: int) -> Tokenizer:
     """A lower-cased word vocabulary of the training texts; `[PAD]` is 0 and `[UNK]` is 1."""
-    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]"]
+    special = ["[PAD]", UNKNOWN]
     trainer = trainers.WordLevelTrainer(vocab_size=VOCABULARY, min_frequency=1, special_tokens=special)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.enable_truncation(max_length)
@@ -116,7 +115,7 @@ def fit_pretrained(weights: Path, train: Labelled, validation: Labelled, classes
     epochs = _fit(
         head, (features["train"], train.classes), (features["validation"], validation.classes), options, rate=1e-2
     )
-    return Fitted(lambda ids: head(encode(ids)), [encode.backbone, head], epochs)
+    return Fitted(lambda ids: head(encode(ids)), epochs)
 
 
 def fit_scratch(vocabulary: int, train: Labelled, validation: Labelled, classes: int, options: FitOptions) -> Fitted:
@@ -144,7 +143,7 @@ def fit_scratch(vocabulary: int, train: Labelled, validation: Labelled, classes:
     model = keras.Model(ids, classifier(_Pool(maximum=True)(embedding(ids), ids)))
     sets = [(pad(part.ids), part.classes) for part in (train, validation)]
     epochs = _fit(model, sets[0], sets[1], options, rate=LEARNING_RATE)
-    return Fitted(lambda tensor: model(tensor, training=False), [model], epochs)
+    return Fitted(lambda tensor: model(tensor, training=False), epochs)
 
 
 def export(fitted: Fitted, folder: Path) -> None:
@@ -152,16 +151,16 @@ def export(fitted: Fitted, folder: Path) -> None:
     import keras
     import tensorflow as tf
 
+    # `track` is left out on purpose: the archive finds the variables that the endpoint uses by itself, and
+    # with it Keras 3.15 saves every one of them twice.
     archive = keras.export.ExportArchive()
-    for layer in fitted.layers:
-        archive.track(layer)
     signature = [tf.TensorSpec((None, None), tf.int32, name="input_ids")]
     archive.add_endpoint("serving_default", lambda input_ids: {"logits": fitted.logits(input_ids)}, signature)
     archive.write_out(str(folder), verbose=False)
 
 
 def _encoder(weights: Path) -> Any:
-    """A tf function, ids → unit vectors, with the transformer as its attribute `backbone`."""
+    """A tf function: ids int32 [N, L] → unit vectors float32 [N, D]."""
     import keras
     import keras_hub
     import tensorflow as tf
@@ -181,9 +180,7 @@ def _encoder(weights: Path) -> Any:
         states = backbone(inputs, training=False)["sequence_output"]
         return keras.ops.normalize(pool(states, ids), axis=-1)
 
-    function = tf.function(encode, input_signature=[tf.TensorSpec((None, None), tf.int32)])
-    function.backbone = backbone
-    return function
+    return tf.function(encode, input_signature=[tf.TensorSpec((None, None), tf.int32)])
 
 
 def _exact_gelu(tensor: Any) -> Any:

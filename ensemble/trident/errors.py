@@ -2,7 +2,15 @@
 
 from trident_client.errors import TridentError
 
-__all__ = ["BuildError", "DataError", "DownloadError", "ExportError", "ServerStartError", "ServiceError", "TridentError"]
+__all__ = [
+    "BuildError",
+    "DataError",
+    "DownloadError",
+    "ExportError",
+    "ServerStartError",
+    "ServiceError",
+    "TridentError",
+]
 
 
 class DataError(TridentError):

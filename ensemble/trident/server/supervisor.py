@@ -6,6 +6,7 @@ or died, by SIGKILL even) or a SIGTERM comes. Whatever happens to tritonserver, 
 region in /dev/shm is left. It writes tritonserver's output to a rotating log and exits with its status.
 """
 
+import contextlib
 import ctypes
 import json
 import logging
@@ -97,7 +98,9 @@ def _start(arguments: list[str], environment: dict[str, str]) -> "tuple[subproce
 class _Watch:
     """Copies tritonserver's output to the log until it ends; asks it to end when told to, then makes it."""
 
-    def __init__(self, child: "subprocess.Popen[bytes]", output: int, log: logging.Logger, exit_timeout_s: float):
+    def __init__(
+        self, child: "subprocess.Popen[bytes]", output: int, log: logging.Logger, exit_timeout_s: float
+    ) -> None:
         self._child = child
         self._output = output
         self._log = log
@@ -151,10 +154,8 @@ class _Watch:
 
 def _end_group(group: int) -> None:
     """Kill what is left of tritonserver's process group and collect the dead."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     while True:
         try:
             os.waitpid(-1, 0)

@@ -72,6 +72,8 @@ def _entry(name: str, tensor: Any, skip: int) -> dict[str, Any]:
 
     data_type = DATA_TYPES.get(tf.dtypes.as_dtype(tensor.dtype).name)
     if data_type is None:
-        raise ValueError(f"tensor '{name}' has dtype {tf.dtypes.as_dtype(tensor.dtype).name}, which Triton cannot carry")
+        raise ValueError(
+            f"tensor '{name}' has dtype {tf.dtypes.as_dtype(tensor.dtype).name}, which Triton cannot carry"
+        )
     dims = [dim.size for dim in tensor.tensor_shape.dim][skip:]
     return {"name": name, "data_type": data_type, "dims": dims}
