@@ -147,6 +147,11 @@ class Client:
         config = self._call("get_model_config", model, version, timeout_s=timeout_s)
         return dict(config.get("config", config))  # gRPC wraps it in a message
 
+    def get_inference_statistics(self, model: str, version: str = "", timeout_s: float | None = None) -> dict[str, Any]:
+        """A model's counts and durations since it was loaded, as integers (durations in nanoseconds)."""
+        answer = self._call("get_inference_statistics", model, version, timeout_s=timeout_s)
+        return {"model_stats": [_as_numbers(entry) for entry in answer.get("model_stats", [])]}
+
     def get_model_repository_index(self, timeout_s: float | None = None) -> list[dict[str, Any]]:
         """All models of the repository with name, version, state and reason; needs the admin key."""
         index = self._call("get_model_repository_index", timeout_s=timeout_s)
@@ -179,8 +184,12 @@ class Client:
 
 
 def _transport(url: str, timeout_s: float, admin_key: str | None) -> Transport:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "grpc") or not parts.netloc or parts.path not in ("", "/"):
+    try:
+        parts = urlsplit(url)
+        well_formed = parts.scheme in ("http", "grpc") and parts.hostname and parts.port and parts.path in ("", "/")
+    except ValueError:  # brackets that do not match, a port that is no number or too large
+        well_formed = False
+    if not well_formed:
         raise ConnectError(f"url is '{url}'; expected http://HOST:PORT or grpc://HOST:PORT")
     if parts.scheme == "http":
         from trident_client.http_transport import HttpTransport
@@ -189,6 +198,15 @@ def _transport(url: str, timeout_s: float, admin_key: str | None) -> Transport:
     from trident_client.grpc_transport import GrpcTransport
 
     return GrpcTransport(parts.netloc, admin_key)
+
+
+def _as_numbers(value: Any) -> Any:
+    """Statistics with integers; protobuf's JSON has int64 as strings."""
+    if isinstance(value, dict):
+        return {key: inner if key in ("name", "version") else _as_numbers(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_as_numbers(inner) for inner in value]
+    return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
 def _encode(texts: Sequence[str]) -> NDArray[np.object_]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
 from trident_client.errors import (
     ClientError,
@@ -18,7 +18,7 @@ from trident_client.errors import (
     ServerError,
     Unavailable,
 )
-from trident_client.transport import Arrays, Parameters
+from trident_client.transport import Arrays, Parameters, to_triton
 
 # Source: triton-inference-server/server r24.10, src/grpc/grpc_utils.cc, GrpcStatusUtil::CodeToStatus.
 ERRORS: dict[str, type[ClientError]] = {
@@ -61,11 +61,7 @@ class GrpcTransport:
         timeout_s: float,
     ) -> dict[str, NDArray[Any]]:
         """See `Transport.infer`."""
-        tensors = []
-        for name, array in inputs.items():
-            tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-            tensors.append(tensor.set_data_from_numpy(array))
-        wanted = [triton.InferRequestedOutput(name) for name in outputs] if outputs else None
+        tensors, wanted = to_triton(triton, inputs, outputs)
         with _errors(self._address, timeout_s):
             result = self._client.infer(
                 model,
@@ -106,6 +102,9 @@ def _classify(status: str, message: str) -> tuple[type[ClientError], str]:
     if status == "StatusCode.UNAVAILABLE":
         if "protocol is restricted" in message:
             return Forbidden, message
-        if any(mark in message for mark in ("failed to connect", "Socket closed", "Connection reset", "GOAWAY")):
+        if any(
+            mark in message
+            for mark in ("failed to connect", "errors resolving", "Socket closed", "Connection reset", "GOAWAY")
+        ):
             return ConnectError, message.splitlines()[0]
     return ERRORS.get(status, ServerError), message

@@ -7,7 +7,7 @@ from typing import Any
 
 import tritonclient.http as triton
 from numpy.typing import NDArray
-from tritonclient.utils import InferenceServerException, np_to_triton_dtype
+from tritonclient.utils import InferenceServerException
 
 from trident_client.errors import (
     ClientError,
@@ -19,7 +19,7 @@ from trident_client.errors import (
     ServerError,
     Unavailable,
 )
-from trident_client.transport import Arrays, Parameters
+from trident_client.transport import Arrays, Parameters, to_triton
 
 # Source: triton-inference-server/server r24.10, src/http_server.cc, HttpCodeFromError.
 ERRORS: dict[str, type[ClientError]] = {
@@ -57,11 +57,7 @@ class HttpTransport:
         timeout_s: float,
     ) -> dict[str, NDArray[Any]]:
         """See `Transport.infer`."""
-        tensors = []
-        for name, array in inputs.items():
-            tensor = triton.InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-            tensors.append(tensor.set_data_from_numpy(array))
-        wanted = [triton.InferRequestedOutput(name) for name in outputs] if outputs else None
+        tensors, wanted = to_triton(triton, inputs, outputs)
         result = self._run(
             lambda client: client.infer(
                 model, tensors, version, outputs=wanted, headers=self._headers, parameters=dict(parameters) or None

@@ -235,7 +235,8 @@ def _serve(server: "Server") -> None:
     if status == 0:
         stderr.print("stopped")
     else:
-        raise TridentError(f"tritonserver ended with status {status}; its log is {server.log}")
+        how = f"was ended by signal {status - 128}" if status > 128 else f"ended with status {status}"
+        raise TridentError(f"tritonserver {how}; its log is {server.log}")
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -134,7 +134,7 @@ def _csv(path: Path, text_column: str, label_column: str) -> Iterator[tuple[int,
             except StopIteration:
                 return
             except csv.Error as error:
-                yield reader.line_num, f"not CSV: {error}"
+                yield reader.line_num, f"not CSV: {error} (is a quote left open?)"
             else:
                 yield reader.line_num, cells
 
@@ -145,6 +145,8 @@ def _table(
     path: Path, rows: Iterator[tuple[int, list[str] | str]], text_column: str, label_column: str
 ) -> Iterator[tuple[int, Row]]:
     _, header = next(rows, (0, []))
+    if isinstance(header, str):
+        raise DataError(f"{path}: the first line is {header}")
     for column in (text_column, label_column):
         if column not in header:
             raise DataError(
@@ -166,12 +168,13 @@ def _jsonl(path: Path, text_column: str, label_column: str) -> Iterator[tuple[in
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             yield number, f"not JSON: {error}"
             continue
         values = [record.get(key) if isinstance(record, dict) else None for key in (text_column, label_column)]
-        if all(isinstance(value, str) for value in values):
-            yield number, (values[0], values[1])
+        text, label = values
+        if isinstance(text, str) and isinstance(label, str):
+            yield number, (text, label)
         else:
             yield number, f"expected an object with strings '{text_column}' and '{label_column}'"
 
@@ -185,7 +188,7 @@ def _example(row: Row) -> Example:
             value.encode("utf-8")
         except UnicodeEncodeError:
             raise _BadRow("not UTF-8") from None
-    if not label or "\n" in label:
+    if not label or len(label.splitlines()) > 1:
         raise _BadRow("the label holds a line break" if label else "the label is empty")
     if not clean(text, lowercase=False):
         raise _BadRow("the text is empty")

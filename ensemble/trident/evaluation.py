@@ -62,6 +62,7 @@ def draw_confusion_matrix(measured: dict[str, Any], labels: list[str], path: Pat
     counts = np.array(measured["confusion_matrix"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.5 + 0.6 * len(labels)
+    labels = [label.replace("$", r"\$") for label in labels]  # matplotlib takes what stands between two for TeX
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

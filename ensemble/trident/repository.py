@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from tokenizers import Tokenizer
+
 from trident import configs, savedmodel
 from trident.errors import BuildError, ServiceError
+from trident.placement import Placement
 from trident.service import STEPS, Service
 
 RECORD = "build.json"  # in the ensemble's version folder: what the version was made of
@@ -72,7 +75,7 @@ def build(service: Service, repository: Path) -> BuildResult:
             _write(repository, name, version, plan if created else {}, digest, texts)
             _prune(repository, name, version, service.spec.serving.versions_kept)
     except OSError as error:
-        where = error.filename or repository
+        where = error.filename2 or error.filename or repository  # the target, if it was a copy
         raise BuildError(
             f"cannot write {where}: {error.strerror}; the model repository is as it was. Free space or mend the path."
         ) from error
@@ -93,14 +96,23 @@ def _locked(repository: Path) -> Iterator[None]:
 
 
 def _check_not_foreign(repository: Path, name: str) -> None:
-    path = repository / name / "config.pbtxt"
-    if path.is_file() and not configs.is_ensemble_of(path.read_text(encoding="utf-8"), name):
-        raise ServiceError(
-            f"{repository / name} is a model that no service of this name built; rename the service or move the model"
-        )
+    """Refuse to touch models that stand where ours go and that no build of this service wrote."""
+    for model in (name, *(f"{name}_{step}" for step in STEPS)):
+        config = repository / model / "config.pbtxt"
+        text = config.read_bytes().decode("utf-8", "replace") if config.is_file() else ""
+        ours = text.startswith(configs.HEADER) and (model != name or configs.is_ensemble_of(text, name))
+        if (repository / model).exists() and not ours:
+            raise ServiceError(
+                f"{repository / model} is a model that no service '{name}' built; rename the service or move the model"
+            )
 
 
 def _check_model(service: Service) -> None:
+    """Load what Triton will load, so that a fault shows now and not when it is served."""
+    try:
+        Tokenizer.from_file(str(service.tokenizer))
+    except Exception as error:  # tokenizers raises bare Exception
+        raise ServiceError(f"{service.tokenizer} is no tokenizer.json: {error}; train again") from error
     classes = savedmodel.count_classes(service.savedmodel)
     if classes != len(service.labels):
         labels = service.folder / service.spec.postprocess.labels
@@ -151,56 +163,38 @@ def _newest_version(repository: Path, name: str) -> int:
 
 
 def _recorded_digest(repository: Path, name: str, version: int) -> str:
-    path = repository / name / str(version) / RECORD
-    return str(json.loads(path.read_text(encoding="utf-8"))["digest"]) if path.is_file() else ""
+    try:
+        return str(json.loads((repository / name / str(version) / RECORD).read_bytes())["digest"])
+    except (OSError, ValueError, LookupError, TypeError):  # missing or damaged: the version is made anew
+        return ""
 
 
 def _write(repository: Path, name: str, version: int, plan: Plan, digest: str, texts: dict[str, str]) -> None:
-    """Stage everything, then move it into place; undo the moves if one of them fails."""
-    staging = Path(tempfile.mkdtemp(prefix=".build-", dir=repository))
-    undo: list[tuple[Path, Path | None]] = []
-    try:
+    """Stage everything, then move it into place, the ensemble's config last; all or nothing."""
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=repository) as folder:
+        staging = Path(folder)
         for target, source in plan.items():
-            path = staging / target.format(version=version)
+            path = staging / target.replace("{version}", str(version), 1)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(source) if isinstance(source, bytes) else shutil.copyfile(source, path)
         if plan:
-            (staging / name / str(version)).mkdir(parents=True)
-            (staging / name / str(version) / RECORD).write_bytes(_json({"digest": digest}))
+            record = staging / name / str(version) / RECORD
+            record.parent.mkdir(parents=True)
+            record.write_bytes(_json({"digest": digest}))
         for model, text in texts.items():
             (staging / model).mkdir(exist_ok=True)
             (staging / model / "config.pbtxt").write_text(text, encoding="utf-8")
-        moves = [f"{model}/{version}" for model in texts if plan] + [f"{model}/config.pbtxt" for model in texts]
-        for move in moves:
-            undo.append(_replace(staging / move, repository / move, staging / "replaced" / move))
-    except BaseException:
-        _undo(undo)
-        raise
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        with Placement(staging / "replaced") as placement:
+            for move in _moves(repository, version, list(texts), bool(plan)):
+                placement.place(staging / move, repository / move)
 
 
-def _replace(new: Path, place: Path, old: Path) -> tuple[Path, Path | None]:
-    """Move `new` to `place`; what was there is kept as `old` until the build is through."""
-    place.parent.mkdir(exist_ok=True)
-    kept = None
-    if place.exists():
-        old.parent.mkdir(parents=True, exist_ok=True)
-        if place.is_dir():
-            place.rename(old)
-        else:
-            shutil.copyfile(place, old)  # a config is replaced in one step, so that it never is missing
-        kept = old
-    os.replace(new, place)
-    return place, kept
-
-
-def _undo(moves: list[tuple[Path, Path | None]]) -> None:
-    for place, kept in reversed(moves):
-        if kept is None or place.is_dir():
-            shutil.rmtree(place) if place.is_dir() else place.unlink()
-        if kept is not None:
-            os.replace(kept, place)
+def _moves(repository: Path, version: int, models: list[str], created: bool) -> list[str]:
+    """What is moved, in order: versions, then configs; a model that is new as one folder; the ensemble last."""
+    known = [model for model in models if (repository / model).exists()]
+    versions = [f"{model}/{version}" for model in known if created]
+    configs_ = [f"{model}/config.pbtxt" if model in known else model for model in models]
+    return versions + configs_
 
 
 def _prune(repository: Path, name: str, version: int, kept: int) -> None:
@@ -208,4 +202,4 @@ def _prune(repository: Path, name: str, version: int, kept: int) -> None:
     for model in (*(f"{name}_{step}" for step in STEPS), name):
         for path in (repository / model).iterdir():
             if path.name.isdigit() and int(path.name) <= version - kept:
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)  # the new version stands; the next build tries again

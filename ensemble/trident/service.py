@@ -15,7 +15,8 @@ from trident.errors import ServiceError
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 STEPS = ("preprocess", "model", "postprocess")
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
 class Section(BaseModel):
@@ -51,13 +52,13 @@ class Serving(Section):
     """How Triton schedules the service; belongs to the models, not to one version of them."""
 
     max_batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
-    queue_delay_ms: Annotated[float, Field(ge=0)] = 0.0
-    max_queue_size: Annotated[int, Field(ge=0)] = 1024
-    queue_timeout_ms: Annotated[float, Field(ge=0)] = 10_000.0
+    queue_delay_ms: Milliseconds = 0.0
+    max_queue_size: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1024
+    queue_timeout_ms: Milliseconds = 10_000.0
     model_instances: Count = 1
     preprocess_instances: Count = 1
     postprocess_instances: Count = 1
-    threads: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(ge=0, le=4096)] = 0
     versions_kept: Count = 2
 
 
@@ -115,6 +116,25 @@ def check_name(name: str) -> str:
     return name
 
 
+def load_spec(folder: Path) -> Spec:
+    """Read and check a service folder's service.toml, not the files that it names.
+
+    Raises:
+        ServiceError: says which key, what was found and what is expected.
+    """
+    path = folder / "service.toml"
+    if not path.is_file():
+        raise ServiceError(f"no service.toml in {folder}; `trident train FILE --name NAME` writes a service folder")
+    try:
+        spec = Spec.model_validate(tomlkit.parse(path.read_text(encoding="utf-8")).unwrap())
+    except (ParseError, UnicodeDecodeError) as error:
+        raise ServiceError(f"{path} is not TOML: {error}") from None
+    except ValidationError as error:
+        raise ServiceError(f"{path}: {'; '.join(_explain(fault) for fault in error.errors())}") from None
+    check_name(spec.name)
+    return spec
+
+
 def load_service(folder: Path) -> Service:
     """Read and check a service folder (the SavedModel itself is checked by `build`).
 
@@ -124,31 +144,26 @@ def load_service(folder: Path) -> Service:
     Raises:
         ServiceError: says which file, which key, what was found and what is expected.
     """
-    path = folder / "service.toml"
-    if not path.is_file():
-        raise ServiceError(f"no service.toml in {folder}; `trident train FILE --name NAME` writes a service folder")
-    try:
-        values = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
-        spec = Spec.model_validate(values)
-    except (ParseError, UnicodeDecodeError) as error:
-        raise ServiceError(f"{path} is not TOML: {error}") from None
-    except ValidationError as error:
-        raise ServiceError(f"{path}: {'; '.join(_explain(fault) for fault in error.errors())}") from None
-    check_name(spec.name)
+    spec = load_spec(folder)
     service = Service(folder, spec, _read_labels(folder / spec.postprocess.labels))
     for key, file, good in (
         ("model.savedmodel", service.savedmodel, (service.savedmodel / "saved_model.pb").is_file()),
         ("preprocess.tokenizer", service.tokenizer, service.tokenizer.is_file()),
     ):
         if not good:
-            raise ServiceError(f"{path}: {key} names {file}, which does not exist; train again or correct the key")
+            raise ServiceError(
+                f"{folder / 'service.toml'}: {key} names {file}, which does not exist; train again or correct the key"
+            )
     return service
 
 
 def _read_labels(path: Path) -> list[str]:
     if not path.is_file():
         raise ServiceError(f"no labels file {path}; write one label a line, in the order of the model's outputs")
-    labels = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    try:
+        labels = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+    except UnicodeDecodeError as error:
+        raise ServiceError(f"{path} is not UTF-8: {error.reason} at byte {error.start}; save it as UTF-8") from None
     doubles = sorted({label for label in labels if labels.count(label) > 1})
     if doubles or "" in labels:
         fault = f"{doubles} more than once" if doubles else f"an empty line {labels.index('') + 1}"

@@ -19,7 +19,7 @@ from trident import encoders, evaluation
 from trident.datasets import Dataset, Example, read_dataset, split
 from trident.errors import ServiceError
 from trident.pretrained import MINILM, find_weights
-from trident.service import Preprocess, Service, Spec, check_name, load_service
+from trident.service import Preprocess, Spec, check_name, load_service, load_spec
 from trident.stages.text.preprocess import TextPreprocessor
 
 Encoder = Literal["minilm", "none"]
@@ -99,22 +99,23 @@ def train(file: Path, name: str, services: Path, options: TrainOptions) -> tuple
     return folder, metrics
 
 
-def _former(folder: Path) -> Service | None:
+def _former(folder: Path) -> Spec | None:
+    """What stands in the place of the new folder; its files may be missing, since they are made anew."""
     if not folder.exists():
         return None
     if not (folder / "service.toml").is_file():
         raise ServiceError(f"{folder} exists and is no service folder; choose another --name or --services")
-    return load_service(folder)
+    return load_spec(folder)
 
 
-def _spec(name: str, options: TrainOptions, former: Service | None) -> Spec:
+def _spec(name: str, options: TrainOptions, former: Spec | None) -> Spec:
     preprocess = Preprocess(max_length=options.max_length)
     spec = Spec(name=name, task="text-classification", preprocess=preprocess)
     if former is None:
         return spec
-    kept = {key: getattr(former.spec.postprocess, key) for key in ("top_k", "threshold")}
+    kept = {key: getattr(former.postprocess, key) for key in ("top_k", "threshold")}
     postprocess = spec.postprocess.model_copy(update=kept)
-    old = {"description": former.spec.description, "serving": former.spec.serving, "postprocess": postprocess}
+    old = {"description": former.description, "serving": former.serving, "postprocess": postprocess}
     return spec.model_copy(update=old)
 
 

@@ -3,9 +3,11 @@
 import json
 import re
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -25,6 +27,7 @@ POLL_S = 0.05
 
 # What a machine without a GPU logs although all is well.
 NOISE = re.compile(r"cuda|nvml|dcgm|gpu metrics", re.IGNORECASE)
+PLAIN_PATH = re.compile(r"[\w./+@:,=-]+", re.ASCII)
 LOADED = re.compile(r"successfully loaded '([^']+)'")
 POLL_FAILED = re.compile(r"Poll failed for model directory '([^']+)': ([^\"]+)")
 
@@ -92,7 +95,9 @@ class Server:
         self._exit_timeout_s = exit_timeout_s
         self._on_progress = on_progress or (lambda done, total: None)
         self._process: subprocess.Popen[bytes] | None = None
+        self._links: Path | None = None
         self.admin_key = secrets.token_urlsafe(24)
+        self.shm_prefix = f"trident_{uuid.uuid4().hex[:12]}_"
 
     @property
     def http_url(self) -> str:
@@ -148,10 +153,18 @@ class Server:
             self._process.stdin.close()  # the supervisor takes this for our end
             self._process.wait()
             self._process = None
+        if self._links is not None:  # the supervisor removes them too, if we are killed
+            shutil.rmtree(self._links, ignore_errors=True)
+            self._links = None
 
     def wait(self) -> int:
-        """Wait until the server ends by itself or by `trident stop`; returns its exit status."""
-        return 0 if self._process is None else self._process.wait()
+        """Wait until the server ends by itself or by `trident stop`.
+
+        Returns:
+            Its exit status, or 128 + the signal that ended it.
+        """
+        status = 0 if self._process is None else self._process.wait()
+        return status if status >= 0 else 128 - status  # negative: the supervisor itself was killed
 
     def model_status(self) -> list[ModelStatus]:
         """The state of the models that were to be loaded, by name and version."""
@@ -173,16 +186,15 @@ class Server:
     def _start(self) -> None:
         triton = find_tritonserver(self._tritonserver)
         backends = assemble_backends(triton)
-        shm_prefix = f"trident_{uuid.uuid4().hex[:12]}_"
         arguments = [
             str(triton.binary),
-            f"--model-repository={self.model_repository.resolve()}",
-            f"--backend-directory={backends}",
+            f"--model-repository={self._plain(self.model_repository.resolve())}",
+            f"--backend-directory={self._plain(backends)}",
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in self.models),
             "--exit-on-error=false",  # we ask which models failed and why, and then decide
             f"--exit-timeout-secs={self._exit_timeout_s}",
-            f"--backend-config=python,shm-region-prefix-name={shm_prefix}",
+            f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             f"--http-restricted-api={RESTRICTED}:admin-key={self.admin_key}",
             f"--grpc-restricted-protocol={RESTRICTED}:admin-key={self.admin_key}",
             *(f"--{protocol}-address={HOST}" for protocol in self.ports),
@@ -195,7 +207,8 @@ class Server:
         state = {f"{protocol}_port": port for protocol, port in self.ports.items()} | {
             "model_repository": str(self.model_repository.resolve()),
             "admin_key": self.admin_key,
-            "shm_prefix": shm_prefix,
+            "shm_prefix": self.shm_prefix,
+            "links": str(self._links or ""),
             "log": str(self.log.resolve()),
         }
         self._process = subprocess.Popen(
@@ -210,6 +223,20 @@ class Server:
         if self._process.stdin is not None:
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             self._process.stdin.flush()
+
+    def _plain(self, path: Path) -> Path:
+        """The path, or a link to it if a shell would take it apart: Triton starts its stubs through one.
+
+        Source: triton-inference-server/python_backend r24.10, src/stub_launcher.cc, StubLauncher::Launch; with a
+        blank in the path the stub dies and tritonserver waits for it for ever.
+        """
+        if PLAIN_PATH.fullmatch(str(path)):
+            return path
+        if self._links is None:
+            self._links = Path(tempfile.mkdtemp(prefix="trident-"))
+        link = self._links / f"link{len(list(self._links.iterdir()))}"
+        link.symlink_to(path)
+        return link
 
     def _wait_until_live(self) -> None:
         """Triton opens its ports when it is through with loading, so live means that every model was tried."""

@@ -6,6 +6,7 @@ which every user of the machine can list.
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,6 +27,7 @@ class ServerState:
         admin_key: for the restricted APIs.
         shm_prefix: how its regions in /dev/shm begin.
         log: tritonserver's log file.
+        links: folder of links made for it; empty if there is none.
     """
 
     supervisor_pid: int
@@ -37,6 +39,7 @@ class ServerState:
     admin_key: str
     shm_prefix: str
     log: str
+    links: str
 
     @property
     def is_alive(self) -> bool:
@@ -58,9 +61,11 @@ class ServerState:
         beside.replace(self.path)
 
     def clean_up(self) -> None:
-        """Remove what a server of this state can leave behind: its shared memory and its state file."""
+        """Remove what a server of this state can leave behind: shared memory, links and its state file."""
         for region in SHARED_MEMORY.glob(f"{self.shm_prefix}*"):
             region.unlink(missing_ok=True)
+        if self.links:
+            shutil.rmtree(self.links, ignore_errors=True)
         self.path.unlink(missing_ok=True)
 
 

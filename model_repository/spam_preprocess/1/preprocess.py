@@ -29,7 +29,7 @@ class InvalidInput(Exception):
 
 def clean(text: str, lowercase: bool) -> str:
     """Normalize a text: Unicode NFC, no control characters, single blanks, none at the ends."""
-    text = _CONTROL.sub("", unicodedata.normalize("NFC", text))
+    text = unicodedata.normalize("NFC", _CONTROL.sub("", text))
     text = _SPACE.sub(" ", text).strip()
     return text.lower() if lowercase else text
 
@@ -84,8 +84,14 @@ class TextPreprocessor:
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, at least one and at most `max_length`."""
         limit = self.max_length * CHARACTERS_PER_TOKEN
-        cleaned = [clean(text[:limit], self.lowercase) for text in texts]
-        return [encoding.ids or [self.unknown_id] for encoding in self.tokenizer.encode_batch_fast(cleaned)]
+        cleaned = [clean(text.lstrip()[:limit], self.lowercase) for text in texts]
+        return [self._tokens(encoding.ids) for encoding in self.tokenizer.encode_batch_fast(cleaned)]
+
+    def _tokens(self, ids: list[int]) -> list[int]:
+        # Sliced, since a tokenizer adds its special tokens however short it was told to cut; and a text that
+        # spells out the padding token must not count as padding.
+        tokens = [self.unknown_id if number == PAD_ID else number for number in ids[: self.max_length]]
+        return tokens or [self.unknown_id]
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int32]:
         """Encode texts as one tensor.

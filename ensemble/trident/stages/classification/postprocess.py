@@ -83,4 +83,5 @@ def postprocess(
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Softmax along the last axis; large logits do not overflow."""
     exponents: NDArray[np.float32] = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return exponents / exponents.sum(axis=-1, keepdims=True)
+    probabilities: NDArray[np.float32] = exponents / exponents.sum(axis=-1, keepdims=True)
+    return probabilities

@@ -9,7 +9,7 @@ from triton_tensorflow.savedmodel import DATA_TYPES, SIGNATURE
 DEFAULT_MAX_BATCH_SIZE = 4
 
 
-def complete(config: Any, model_folder: Path) -> Any:
+def complete(config: Any, version_folder: Path) -> Any:
     """Fill in what the configuration lacks.
 
     A configuration with inputs and outputs is returned as it is, so that TensorFlow is not imported for it.
@@ -17,7 +17,7 @@ def complete(config: Any, model_folder: Path) -> Any:
 
     Args:
         config: Triton's ModelConfig wrapper.
-        model_folder: the model's folder in the repository.
+        version_folder: where the SavedModel lies.
 
     Raises:
         ValueError: there is no SavedModel to read, or it has no usable signature.
@@ -25,7 +25,7 @@ def complete(config: Any, model_folder: Path) -> Any:
     known = config.as_dict()
     if known["input"] and known["output"]:
         return config
-    signature = _read_signature(model_folder, known.get("default_model_filename") or "model.savedmodel")
+    signature = _read_signature(version_folder, known.get("default_model_filename") or "model.savedmodel")
     tensors = [*signature.inputs.values(), *signature.outputs.values()]
     if known["max_batch_size"] == 0 and not known["input"] and all(_batches(tensor) for tensor in tensors):
         config.set_max_batch_size(DEFAULT_MAX_BATCH_SIZE)
@@ -40,14 +40,11 @@ def complete(config: Any, model_folder: Path) -> Any:
     return config
 
 
-def _read_signature(model_folder: Path, filename: str) -> Any:
+def _read_signature(version_folder: Path, filename: str) -> Any:
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
-    versions = sorted((path for path in model_folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
-    if not versions:
-        raise ValueError(f"model folder {model_folder} has no version; expected {model_folder}/1/{filename}")
-    path = versions[-1] / filename / "saved_model.pb"
+    path = version_folder / filename / "saved_model.pb"
     if not path.is_file():
         raise ValueError(f"no SavedModel at {path.parent}: expected a folder with saved_model.pb and variables/")
     message = saved_model_pb2.SavedModel()

@@ -4,11 +4,12 @@ Axis letters: N rows of one request, B rows of the whole batch, the others are t
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Feeds = dict[str, NDArray[np.generic]]
+Feeds = dict[str, NDArray[Any]]
 
 
 class InvalidInput(Exception):
@@ -27,7 +28,7 @@ def merge(requests: Sequence[Feeds]) -> Feeds:
     return {name: _stack([feeds[name] for feeds in requests]) for name in requests[0]}
 
 
-def _stack(arrays: list[NDArray[np.generic]]) -> NDArray[np.generic]:
+def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:
     if len(arrays) == 1:
         return arrays[0]
     tails = {array.shape[1:] for array in arrays}
@@ -77,9 +78,7 @@ def split(outputs: Feeds, requests: Sequence[Feeds], open_axes: Mapping[str, Seq
     ]
 
 
-def _cut(
-    rows: NDArray[np.generic], axes: Sequence[int], feeds: Feeds, requests: Sequence[Feeds]
-) -> NDArray[np.generic]:
+def _cut(rows: NDArray[Any], axes: Sequence[int], feeds: Feeds, requests: Sequence[Feeds]) -> NDArray[Any]:
     for axis in axes:
         for name, array in feeds.items():
             if axis < array.ndim and rows.shape[axis] == max(other[name].shape[axis] for other in requests):

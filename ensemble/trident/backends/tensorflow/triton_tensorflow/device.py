@@ -31,6 +31,6 @@ def configure_process(kind: str, device_id: int, parameters: Mapping[str, str]) 
 
 
 def _threads(name: str, value: str) -> int:
-    if not value.isdigit():
+    if not value.isdecimal():
         raise ValueError(f"parameter {name} is '{value}'; expected a whole number ≥ 0 (0: all cores)")
     return int(value)

@@ -1,0 +1,51 @@
+"""One real tritonserver for all contract tests, with a service and models that behave in known ways."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import savedmodels
+from conftest import RunTrident
+from leftovers import Leftovers
+from trident.server.lifecycle import Server
+from trident_client import Client
+
+MODELS = Path(__file__).parent.parent / "models"
+BATCHING_DELAY_MS = 100  # long enough for requests sent at once to meet in one batch
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory, tiny_service: Path, trident: RunTrident) -> Path:
+    """A model repository with the service `tiny`, a slow-batching twin, and the fixture models."""
+    folder = tmp_path_factory.mktemp("model_repository")
+    shutil.copytree(MODELS, folder, dirs_exist_ok=True)
+    savedmodels.write_all(folder)
+    twin = tmp_path_factory.mktemp("twin") / "batching"
+    shutil.copytree(tiny_service, twin)
+    text = (twin / "service.toml").read_text(encoding="utf-8")
+    text = text.replace('name = "tiny"', 'name = "batching"').replace(
+        "queue_delay_ms = 0.0", f"queue_delay_ms = {BATCHING_DELAY_MS}.0"
+    )
+    (twin / "service.toml").write_text(text, encoding="utf-8")
+    for service in (tiny_service, twin):
+        result = trident("build", service, "--model-repository", folder)
+        assert result.returncode == 0, result.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path) -> Iterator[Server]:
+    """The server; when it has stopped, nothing of it may be left."""
+    leftovers = Leftovers()
+    with Server(repository, http_port=0, grpc_port=0, metrics_port=0) as running:
+        yield running
+    assert leftovers.of(running) == []
+
+
+@pytest.fixture(params=["http", "grpc"])
+def client(request: pytest.FixtureRequest, server: Server) -> Iterator[Client]:
+    """A client of each protocol."""
+    url = server.http_url if request.param == "http" else server.grpc_url
+    with Client(url, timeout_s=20) as connected:
+        yield connected

@@ -1,0 +1,131 @@
+"""Bad input gets the right error class over both protocols, and harms no neighbour."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from trident_client import (
+    Client,
+    ClientError,
+    InvalidRequest,
+    NotFound,
+    Prediction,
+    RequestTimeout,
+    ServerError,
+)
+
+
+def _bytes(*values: bytes) -> "np.ndarray[tuple[int, int], np.dtype[np.object_]]":
+    return np.array([[value] for value in values], dtype=object)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "   \t\n", "\x00", "a\x00b", "🎉🥳" * 50, "مرحبا بالعالم", "\u202etxet", "word " * 200_000, "x" * 1_000_000],
+    ids=["empty", "blank", "NUL alone", "NUL", "emoji", "right to left", "override", "1 MB", "1 MB in a word"],
+)
+def test_any_text_is_answered(client: Client, text: str) -> None:
+    (prediction,) = client.infer("tiny", [text], top_k=2)
+    assert sorted(prediction.labels) == ["ham", "spam"]
+    assert sum(prediction.scores) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_nul_byte_changes_nothing(client: Client) -> None:
+    plain, with_nul = client.infer("tiny", ["free prize", "free\x00 prize"])
+    assert plain == with_nul
+
+
+def test_text_that_is_not_utf8_is_refused_with_its_position(client: Client) -> None:
+    with pytest.raises(InvalidRequest, match=r"text 1 is not UTF-8 \(byte 0xff at offset 2\)"):
+        client.infer_tensors("tiny", {"text": _bytes(b"good", b"ab\xff")})
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"text": np.zeros((1, 1), np.float32)}, "FP32"),
+        ({"text": np.array([[b"a", b"b"]], dtype=object)}, "shape"),
+        ({"text": np.array([b"a"], dtype=object)}, "shape"),
+        ({"words": _bytes(b"a")}, "words"),
+        ({}, "input"),
+        ({"text": np.array([[b"a"]] * 65, dtype=object)}, "65|64"),
+    ],
+    ids=["datatype", "shape", "rank", "name", "no input", "batch above the limit"],
+)
+def test_a_wrong_tensor_is_an_invalid_request(
+    client: Client, inputs: dict[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"], message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        client.infer_tensors("tiny", inputs)
+
+
+@pytest.mark.parametrize("parameters", [{"top_k": 0}, {"top_k": "two"}, {"threshold": 1.5}, {"top_k": True}])
+def test_a_parameter_out_of_range_is_an_invalid_request(
+    client: Client, parameters: dict[str, int | str | float]
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"parameter {next(iter(parameters))} is .*expected"):
+        client.infer_tensors("tiny", {"text": _bytes(b"a")}, parameters=parameters)
+
+
+def test_an_unknown_model_or_version_is_not_found(client: Client) -> None:
+    with pytest.raises(NotFound, match="nobody"):
+        client.infer("nobody", ["a"])
+    with pytest.raises(NotFound, match="7"):
+        client.infer_tensors("tiny", {"text": _bytes(b"a")}, version="7")
+    with pytest.raises(NotFound, match="nobody"):
+        client.get_model_metadata("nobody")
+
+
+def test_a_model_that_raises_is_a_server_error(client: Client) -> None:
+    with pytest.raises(ServerError, match="always fails"):
+        client.infer_tensors("always_fails", {"x": _bytes(b"a")})
+
+
+def test_a_call_that_takes_too_long_is_a_timeout(client: Client) -> None:
+    with pytest.raises(RequestTimeout, match=r"within 0\.3 s"):
+        client.infer_tensors("slow", {"x": _bytes(b"a")}, timeout_s=0.3)
+
+
+def test_texts_that_are_no_strings_are_refused_before_they_are_sent(client: Client) -> None:
+    with pytest.raises(InvalidRequest, match="text 1 is int"):
+        client.infer("tiny", ["a", 7])  # type: ignore[list-item]
+    with pytest.raises(InvalidRequest, match="one string"):
+        client.infer("tiny", "one text")
+    with pytest.raises(InvalidRequest, match="surrogates"):
+        client.infer("tiny", ["\ud800"])
+
+
+def test_a_bad_text_fails_alone_in_its_batch(client: Client) -> None:
+    def ask(position: int) -> Prediction | ClientError:
+        try:
+            if position == 3:
+                client.infer_tensors("batching", {"text": _bytes(b"\xff")})
+            return client.infer("batching", ["You won a free prize, call 09061701461 now to claim"])[0]
+        except ClientError as error:
+            return error
+
+    before = client.get_inference_statistics("batching_preprocess")["model_stats"][0].get("execution_count", 0)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    after = client.get_inference_statistics("batching_preprocess")["model_stats"][0]["execution_count"]
+    assert after - before < 8, "the requests did not meet in a batch"
+    assert isinstance(answers[3], InvalidRequest)
+    assert [answer.label for answer in answers if isinstance(answer, Prediction)] == ["spam"] * 7
+
+
+def test_ids_that_tensorflow_refuses_fail_alone_in_their_batch(client: Client) -> None:
+    def ask(position: int) -> int | ClientError:
+        ids = np.array([[999 if position == 3 else 1] * (position + 1)], dtype=np.int32)
+        try:
+            return int(client.infer_tensors("ragged", {"ids": ids})["total"][0, 0])
+        except ClientError as error:
+            return error
+
+    before = client.get_inference_statistics("ragged")["model_stats"][0].get("execution_count", 0)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ask, range(8)))
+    after = client.get_inference_statistics("ragged")["model_stats"][0]["execution_count"]
+    assert after - before < 8, "the requests did not meet in a batch"
+    assert isinstance(answers[3], InvalidRequest)
+    assert "999" in str(answers[3])
+    assert answers[:3] + answers[4:] == [1, 2, 3, 5, 6, 7, 8]

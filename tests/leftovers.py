@@ -1,0 +1,42 @@
+"""What a server can leave behind: processes, ports, shared memory, a state file."""
+
+import contextlib
+import socket
+from pathlib import Path
+
+from trident.server.lifecycle import HOST, Server
+from trident.server.state import SHARED_MEMORY, server_dir
+
+
+class Leftovers:
+    """Compares the machine after a server with the machine before it."""
+
+    def __init__(self) -> None:
+        self._regions = set(SHARED_MEMORY.iterdir())
+
+    def of(self, server: Server) -> list[str]:
+        """A line for each thing that the server left."""
+        return [
+            *(f"process {line}" for line in processes(server.shm_prefix)),
+            *(f"port {port}" for port in server.ports.values() if not is_free(port)),
+            *(f"region {region}" for region in set(SHARED_MEMORY.iterdir()) - self._regions),
+            *(f"state {path}" for path in [server_dir(server.ports["http"]) / "state.json"] if path.exists()),
+        ]
+
+
+def processes(argument: str) -> list[str]:
+    """The command lines of all processes that have `argument` in theirs: tritonserver and its stubs."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if argument in line and ("tritonserver" in line or "backend_stub" in line):
+                found.append(f"{folder.name}: {line}")
+    return found
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on the port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) != 0

@@ -1,0 +1,184 @@
+"""`build` writes a version and pins the ensemble to it; what it cannot finish it leaves as it was."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tokenizers import Tokenizer
+from trident.errors import ServiceError
+from trident.repository import BuildResult, build
+from trident.service import load_service
+from tritonclient.grpc import model_config_pb2 as pb
+
+MODELS = ["spam_preprocess", "spam_model", "spam_postprocess", "spam"]
+Build = Callable[[], BuildResult]
+
+
+@pytest.fixture(autouse=True)
+def _two_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real one loads TensorFlow, and the fixture's SavedModel is none."""
+    monkeypatch.setattr("trident.savedmodel.count_classes", lambda folder: 2)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return tmp_path / "model_repository"
+
+
+@pytest.fixture
+def build_again(service_folder: Path, repository: Path) -> Build:
+    return lambda: build(load_service(service_folder), repository)
+
+
+def pinned(repository: Path) -> list[int]:
+    ensemble = text_format.Parse((repository / "spam" / "config.pbtxt").read_text(), pb.ModelConfig())
+    steps = ensemble.ensemble_scheduling.step
+    return [*ensemble.version_policy.specific.versions, *(step.model_version for step in steps)]
+
+
+def versions(repository: Path) -> list[list[str]]:
+    return [sorted(path.name for path in (repository / model).iterdir() if path.is_dir()) for model in MODELS]
+
+
+def write_settings(folder: Path, text: str) -> None:
+    path = folder / "service.toml"
+    path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
+
+
+def test_the_first_build_is_version_1(repository: Path, build_again: Build) -> None:
+    assert build_again() == BuildResult("spam", 1, True, MODELS)
+    assert sorted(path.name for path in repository.iterdir()) == sorted(MODELS)
+    assert versions(repository) == [["1"]] * 4
+    assert pinned(repository) == [1, 1, 1, 1]
+
+
+def test_a_version_folder_holds_what_its_model_needs_and_nothing_else(repository: Path, build_again: Build) -> None:
+    build_again()
+    files = sorted(str(path.relative_to(repository)) for path in repository.rglob("*") if path.is_file())
+    assert files == [
+        "spam/1/build.json",
+        "spam/config.pbtxt",
+        "spam_model/1/model.savedmodel/saved_model.pb",
+        "spam_model/1/model.savedmodel/variables/variables.index",
+        "spam_model/config.pbtxt",
+        "spam_postprocess/1/labels.txt",
+        "spam_postprocess/1/model.py",
+        "spam_postprocess/1/postprocess.py",
+        "spam_postprocess/1/settings.json",
+        "spam_postprocess/config.pbtxt",
+        "spam_preprocess/1/model.py",
+        "spam_preprocess/1/preprocess.py",
+        "spam_preprocess/1/requirements.txt",
+        "spam_preprocess/1/settings.json",
+        "spam_preprocess/1/tokenizer.json",
+        "spam_preprocess/config.pbtxt",
+    ]
+
+
+def test_the_services_files_are_copied_as_they_are(service_folder: Path, repository: Path, build_again: Build) -> None:
+    build_again()
+    for source, copy in [
+        ("labels.txt", "spam_postprocess/1/labels.txt"),
+        ("tokenizer.json", "spam_preprocess/1/tokenizer.json"),
+        ("model.savedmodel/saved_model.pb", "spam_model/1/model.savedmodel/saved_model.pb"),
+    ]:
+        assert (repository / copy).read_bytes() == (service_folder / source).read_bytes()
+
+
+def test_settings_go_to_the_step_that_uses_them(service_folder: Path, repository: Path, build_again: Build) -> None:
+    write_settings(service_folder, "[preprocess]\nmax_length = 7\n[postprocess]\ntop_k = 2\n")
+    build_again()
+    settings = [json.loads((repository / model / "1" / "settings.json").read_text()) for model in MODELS[::2]]
+    assert settings == [{"max_length": 7, "lowercase": False}, {"softmax": True, "top_k": 2, "threshold": 0.0}]
+
+
+def test_a_file_of_the_savedmodel_may_have_any_name(service_folder: Path, repository: Path, build_again: Build) -> None:
+    (service_folder / "model.savedmodel" / "vocabulary {en}.txt").write_text("free")
+    build_again()
+    assert (repository / "spam_model/1/model.savedmodel/vocabulary {en}.txt").read_text() == "free"
+
+
+def test_the_same_input_builds_nothing(repository: Path, build_again: Build) -> None:
+    build_again()
+    before = {path: path.stat().st_ino for path in repository.glob("*/1/*")}
+    assert build_again() == BuildResult("spam", 1, False, MODELS)
+    assert versions(repository) == [["1"]] * 4
+    assert {path: path.stat().st_ino for path in repository.glob("*/1/*")} == before
+
+
+@pytest.mark.parametrize("changed", ["labels.txt", "model.savedmodel/saved_model.pb", "service.toml"])
+def test_changed_input_is_the_next_version(
+    service_folder: Path, repository: Path, build_again: Build, changed: str
+) -> None:
+    build_again()
+    new = {"labels.txt": "ham\nscam\n", "service.toml": "[preprocess]\nmax_length = 7\n"}.get(changed, "other graph")
+    path = service_folder / changed
+    path.write_text((path.read_text() if changed == "service.toml" else "") + new)
+    assert build_again() == BuildResult("spam", 2, True, MODELS)
+    assert versions(repository) == [["1", "2"]] * 4
+    assert pinned(repository) == [2, 2, 2, 2]
+
+
+def test_a_changed_tokenizer_is_the_next_version(
+    service_folder: Path, repository: Path, build_again: Build, framing_tokenizer: Tokenizer
+) -> None:
+    build_again()
+    former = (repository / "spam_preprocess/1/tokenizer.json").read_bytes()
+    framing_tokenizer.save(str(service_folder / "tokenizer.json"))
+    assert build_again().version == 2
+    assert (repository / "spam_preprocess/1/tokenizer.json").read_bytes() == former
+    assert (repository / "spam_preprocess/2/tokenizer.json").read_bytes() != former
+
+
+def test_serving_settings_only_rewrite_the_configs(service_folder: Path, repository: Path, build_again: Build) -> None:
+    build_again()
+    write_settings(service_folder, "[serving]\nmax_batch_size = 5\n")
+    assert build_again() == BuildResult("spam", 1, False, MODELS)
+    assert versions(repository) == [["1"]] * 4
+    assert all("max_batch_size: 5\n" in (repository / model / "config.pbtxt").read_text() for model in MODELS)
+
+
+@pytest.mark.parametrize(("kept", "left"), [(1, ["4"]), (2, ["3", "4"]), (9, ["1", "2", "3", "4"])])
+def test_versions_that_are_not_kept_are_removed(
+    service_folder: Path, repository: Path, build_again: Build, kept: int, left: list[str]
+) -> None:
+    write_settings(service_folder, f"[serving]\nversions_kept = {kept}\n")
+    for number in range(4):
+        (service_folder / "labels.txt").write_text(f"ham\nspam{number}\n")
+        build_again()
+    assert versions(repository) == [left] * 4
+
+
+def test_a_clone_without_weights_is_completed_as_version_1(repository: Path, build_again: Build) -> None:
+    build_again()
+    built = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+    for folder in ("spam/1", "spam_model/1"):  # what is not committed
+        shutil.rmtree(repository / folder)
+    (repository / "spam_preprocess/1/tokenizer.json").unlink()
+    assert build_again() == BuildResult("spam", 1, True, MODELS)
+    assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == built
+
+
+def test_services_share_a_repository(service_folder: Path, repository: Path, build_again: Build) -> None:
+    build_again()
+    toml = service_folder / "service.toml"
+    toml.write_text(toml.read_text().replace("spam", "other"))
+    assert build_again().version == 1
+    assert len(list(repository.iterdir())) == 8
+    assert pinned(repository) == [1, 1, 1, 1]
+
+
+def test_labels_must_be_as_many_as_the_models_classes(
+    service_folder: Path, repository: Path, build_again: Build
+) -> None:
+    (service_folder / "labels.txt").write_text("ham\nspam\nnews\n")
+    with pytest.raises(ServiceError) as caught:
+        build_again()
+    expected = (
+        "has 3 labels and the model gives 2 classes; expected one label a class, in the order of the model's outputs"
+    )
+    assert str(caught.value) == f"{service_folder / 'labels.txt'} {expected}"
+    assert list(repository.iterdir()) == []

@@ -1,0 +1,107 @@
+"""Training keeps what the user set by hand, and replaces a service only by a whole one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from trident import training
+from trident.errors import DataError, ServiceError
+from trident.service import load_service, load_spec
+from trident.training import TrainOptions, train
+
+SETTINGS = """\
+name = "spam"
+task = "text-classification"
+description = 'Messages: "free" or not'
+[preprocess]
+max_length = 7
+lowercase = true
+[postprocess]
+top_k = 2
+threshold = 0.25
+[serving]
+queue_delay_ms = 1.5
+threads = 3
+"""
+
+
+def test_a_new_service_has_the_defaults_and_the_options() -> None:
+    spec = training._spec("spam", TrainOptions(max_length=64), None)
+    assert (spec.name, spec.preprocess.max_length, spec.serving.queue_delay_ms) == ("spam", 64, 0.0)
+
+
+def test_training_again_keeps_what_is_set_by_hand(service_folder: Path) -> None:
+    (service_folder / "service.toml").write_text(SETTINGS, encoding="utf-8")
+    former = load_spec(service_folder)
+    spec = training._spec("spam", TrainOptions(max_length=64), former)
+    assert spec.description == 'Messages: "free" or not'
+    assert (spec.postprocess.top_k, spec.postprocess.threshold) == (2, 0.25)
+    assert spec.serving == former.serving
+    assert (spec.preprocess.max_length, spec.preprocess.lowercase) == (64, False)
+
+
+def test_the_service_toml_that_is_written_reads_back(service_folder: Path) -> None:
+    (service_folder / "service.toml").write_text(SETTINGS, encoding="utf-8")
+    spec = load_service(service_folder).spec
+    (service_folder / "service.toml").write_text(training._toml(spec), encoding="utf-8")
+    assert load_service(service_folder).spec == spec
+
+
+def test_balanced_weights_make_each_label_count_the_same() -> None:
+    classes = np.array([0, 0, 0, 1], dtype=np.int32)
+    weights = training._weights(classes, "balanced")
+    assert weights == {0: pytest.approx(2 / 3), 1: 2.0}
+    assert training._weights(classes, "none") is None
+
+
+def test_a_name_that_cannot_be_served_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ServiceError, match=r"^service name 'a/b' cannot name a Triton model; use letters"):
+        train(tmp_path / "missing.tsv", "a/b", tmp_path / "services", TrainOptions())
+
+
+def test_a_folder_that_is_no_service_is_not_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "services" / "spam"
+    folder.mkdir(parents=True)
+    (folder / "thesis.txt").write_text("mine")
+    with pytest.raises(ServiceError) as caught:
+        train(tmp_path / "missing.tsv", "spam", tmp_path / "services", TrainOptions())
+    assert str(caught.value) == f"{folder} exists and is no service folder; choose another --name or --services"
+    assert (folder / "thesis.txt").read_text() == "mine"
+
+
+def test_data_that_cannot_be_used_leaves_the_service_as_it_was(service_folder: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in service_folder.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match=r"^no file "):
+        train(tmp_path / "missing.tsv", "spam", service_folder.parent, TrainOptions())
+    assert {path: path.read_bytes() for path in service_folder.parent.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("lacking", ["model.savedmodel/saved_model.pb", "tokenizer.json", "labels.txt"])
+def test_a_service_that_lost_a_file_can_be_trained_again(service_folder: Path, tmp_path: Path, lacking: str) -> None:
+    """As the message of `build` advises; only the missing data may stop it here."""
+    (service_folder / lacking).unlink()
+    with pytest.raises(DataError, match=r"^no file "):
+        train(tmp_path / "missing.tsv", "spam", service_folder.parent, TrainOptions())
+
+
+@pytest.mark.parametrize("former", [True, False])
+def test_a_whole_folder_takes_the_place_of_the_former(tmp_path: Path, former: bool) -> None:
+    new, place = tmp_path / "new", tmp_path / "place"
+    new.mkdir()
+    (new / "a").write_text("new")
+    if former:
+        place.mkdir()
+        (place / "b").write_text("old")
+    training._swap(new, place)
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+    assert [path.name for path in place.iterdir()] == ["a"]
+
+
+def test_the_former_comes_back_if_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "b").write_text("old")
+    with pytest.raises(FileNotFoundError):
+        training._swap(tmp_path / "missing", place)
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+    assert (place / "b").read_text() == "old"
