@@ -29,8 +29,6 @@ ERRORS: dict[str, type[ClientError]] = {
     "StatusCode.RESOURCE_EXHAUSTED": InvalidRequest,  # the message is larger than the server takes
 }
 KEY_HEADER = "triton-grpc-protocol-admin-key"
-# Calls whose answer is one value, not a message; tritonclient takes no as_json for them.
-PLAIN = ("is_server_live", "is_server_ready", "is_model_ready")
 
 
 class GrpcTransport:
@@ -45,7 +43,7 @@ class GrpcTransport:
     def call(self, method: str, *arguments: Any, timeout_s: float) -> Any:
         """See `Transport.call`."""
         options: dict[str, Any] = {"headers": self._headers, "client_timeout": timeout_s}
-        if method not in PLAIN:
+        if method.startswith("get_"):  # the others answer one value or nothing
             options["as_json"] = True
         with _errors(self._address, timeout_s):
             return getattr(self._client, method)(*arguments, **options)

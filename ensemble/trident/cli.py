@@ -161,8 +161,11 @@ def serve(
         raise typer.Exit(1) from None
     try:
         _serve(server)
+    except KeyboardInterrupt:
+        stderr.print("stopping: requests in flight finish ...")
     finally:
         server.stop()
+    stderr.print("stopped")
 
 
 @app.command()
@@ -192,13 +195,13 @@ def infer(
 ) -> None:
     """Classify texts with a running service."""
     with Client(url, timeout_s=timeout) as client:
-        if not as_json:
-            print_predictions_header()
-        for chunk in _chunks(texts):
-            for text, prediction in zip(
-                chunk, client.infer(service, chunk, top_k=top_k, threshold=threshold), strict=True
-            ):
-                print(_as_json(text, prediction) if as_json else prediction_line(text, prediction), flush=True)
+        for number, chunk in enumerate(_chunks(texts)):
+            predictions = client.infer(service, chunk, top_k=top_k, threshold=threshold)
+            if number == 0 and not as_json:
+                print_predictions_header()
+            for text, prediction in zip(chunk, predictions, strict=True):
+                print(_as_json(text, prediction) if as_json else prediction_line(text, prediction))
+            sys.stdout.flush()
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
@@ -227,14 +230,8 @@ def _serve(server: "Server") -> None:
     print(f"HTTP {server.http_url}   gRPC {server.grpc_url}   metrics {server.metrics_url}")
     print(f"log  {server.log}", flush=True)
     stderr.print("Ctrl-C or `trident stop` ends it.")
-    try:
-        status = server.wait()
-    except KeyboardInterrupt:
-        stderr.print("stopping: requests in flight finish ...")
-        return
-    if status == 0:
-        stderr.print("stopped")
-    else:
+    status = server.wait()
+    if status != 0:
         how = f"was ended by signal {status - 128}" if status > 128 else f"ended with status {status}"
         raise TridentError(f"tritonserver {how}; its log is {server.log}")
 

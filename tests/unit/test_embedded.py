@@ -59,7 +59,6 @@ def test_our_python_and_its_libraries_come_first(triton: Tritonserver, monkeypat
     environment = triton.environment()
     assert environment["PATH"] == f"{Path(sys.executable).parent}:/usr/bin"
     assert environment["LD_LIBRARY_PATH"] == f"{triton.libraries[0]}:/theirs"
-    assert environment["PYTHONDONTWRITEBYTECODE"] == "1"
 
 
 def test_no_empty_folder_enters_the_library_path(triton: Tritonserver, monkeypatch: pytest.MonkeyPatch) -> None:

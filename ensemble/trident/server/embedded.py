@@ -43,7 +43,6 @@ class Tritonserver:
         folders = [str(folder) for folder in self.libraries]
         values["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [*folders, values.get("LD_LIBRARY_PATH")]))
         values["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), values.get("PATH", "")])
-        values["PYTHONDONTWRITEBYTECODE"] = "1"  # a model repository may be read-only, or under version control
         values.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         return values
 

@@ -1,0 +1,103 @@
+"""The commands that talk to a server, and the exit status of all of them."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import TRIDENT, RunTrident
+from trident.server.lifecycle import Server
+
+SPAM = "WINNER!! You have been selected to receive a £900 prize, call 09061701461 now to claim"
+HAM = "Ok, see you at home after the lecture"
+
+
+@pytest.fixture(params=["http", "grpc"])
+def url(request: pytest.FixtureRequest, server: Server) -> str:
+    """The server's address for each protocol."""
+    return server.http_url if request.param == "http" else server.grpc_url
+
+
+def test_infer_prints_a_table(trident: RunTrident, url: str) -> None:
+    result = trident("infer", "tiny", SPAM, HAM, "--url", url)
+    assert result.returncode == 0
+    head, spam, ham = result.stdout.splitlines()
+    assert head.split() == ["label", "score", "text"]
+    assert spam.split()[0] == "spam"
+    assert spam.endswith("…")
+    assert ham.split()[0] == "ham"
+    assert ham.endswith(HAM)
+    assert result.stderr == ""
+
+
+def test_infer_prints_a_json_object_a_text(trident: RunTrident, url: str) -> None:
+    result = trident("infer", "tiny", SPAM, "--url", url, "--json", "--top-k", 2)
+    answer = json.loads(result.stdout)
+    assert answer["text"] == SPAM
+    assert [entry["label"] for entry in answer["labels"]] == ["spam", "ham"]
+    assert sum(entry["score"] for entry in answer["labels"]) == pytest.approx(1, abs=1e-5)
+
+
+def test_infer_reads_a_text_a_line_from_stdin(trident: RunTrident, url: str) -> None:
+    lines = [SPAM, "", HAM] * 200
+    result = trident("infer", "tiny", "-", "--url", url, "--json", input="\n".join(lines) + "\n")
+    answers = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [answer["text"] for answer in answers] == lines
+    assert [answer["labels"][0]["label"] for answer in answers[:3]] == ["spam", "ham", "ham"]
+
+
+def test_the_address_comes_from_the_environment_too(
+    trident: RunTrident, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIDENT_URL", server.grpc_url)
+    assert trident("infer", "tiny", HAM).returncode == 0
+
+
+def test_a_line_that_is_not_utf8_is_named(server: Server) -> None:
+    command = [TRIDENT, "infer", "tiny", "-", "--url", server.http_url]
+    result = subprocess.run(command, input=b"good\nb\xffd\n", capture_output=True, timeout=60)
+    assert result.returncode == 1
+    assert b"line 2 of stdin is not UTF-8: invalid start byte at byte 1" in result.stderr
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(server: Server) -> None:
+    script = (
+        f"yes hello | head -5000 | {TRIDENT} infer tiny - --url {server.http_url} | head -1; exit ${{PIPESTATUS[2]}}"
+    )
+    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
+    assert result.stdout.split() == ["label", "score", "text"]
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("infer", "nobody", "a"), "error: .*nobody"),
+        (("infer", "tiny", "a", "--url", "ftp://x"), r"error: url is 'ftp://x'; expected http://HOST:PORT"),
+        (("infer", "tiny", "a", "--url", "http://127.0.0.1:1"), r"error: cannot reach .*trident serve"),
+        (("infer", "tiny", "a", "--url", "grpc://127.0.0.1:1"), r"error: cannot reach .*trident serve"),
+        (("build", "nowhere"), "error: no service.toml in nowhere"),
+        (("train", "nowhere.tsv", "--name", "a"), "error: no file nowhere.tsv"),
+        (("train", "nowhere.tsv", "--name", "a/b"), "error: service name 'a/b'"),
+    ],
+)
+def test_a_failure_is_one_line_and_exit_status_1(
+    trident: RunTrident, server: Server, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    result = trident(*arguments, cwd=tmp_path, env=os.environ | {"TRIDENT_URL": server.http_url})
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert re.match(message, line)
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("infer", "tiny"), ("nonsense",), ("infer", "tiny", "a", "--top-k", "0"), ("serve", "--http-port", "x")],
+)
+def test_wrong_usage_is_exit_status_2(trident: RunTrident, arguments: tuple[str, ...]) -> None:
+    result = trident(*arguments)
+    assert result.returncode == 2
+    assert "Usage" in result.stderr
