@@ -31,7 +31,7 @@ clean: ## remove what was installed, trained and built (not the cache of downloa
 	rm -rf .venv services model_repository/*/*/model.savedmodel model_repository/*/*/tokenizer.json model_repository/spam/1
 
 # A marker file, so that an interrupted installation is begun again.
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock
 	@command -v $(or $(PYTHON),python3) >/dev/null || { echo "Trident cannot be set up: no $(or $(PYTHON),python3) found; on Debian: apt-get install python3 python3-venv"; exit 1; }
 	@$(or $(PYTHON),python3) $(HOST_CHECK)
 	$(PYTHON) -m venv --clear .venv

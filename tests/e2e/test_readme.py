@@ -1,0 +1,164 @@
+"""Every block of README.md is run, and does what the README shows.
+
+`console` blocks are sessions: lines that begin with `$ ` are commands, the others what they print, where every
+number may differ. `trident serve` goes to the background, and all ports are moved to free ones.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tomlkit
+from conftest import ROOT
+from e2e_project import Project
+from trident.server.lifecycle import _choose_ports
+from trident.service import Spec
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+KINDS = {"sh", "text", "console", "python", "toml"}
+
+
+def blocks(kind: str) -> list[str]:
+    """The fenced blocks of one kind, in order."""
+    return re.findall(rf"^```{kind}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def session() -> list[tuple[str, list[str]]]:
+    """All commands of the console blocks with the lines that they print."""
+    steps: list[tuple[str, list[str]]] = []
+    for line in "".join(blocks("console")).splitlines():
+        if line.startswith("$ "):
+            steps.append((line[2:], []))
+        else:
+            steps[-1][1].append(line)
+    return steps
+
+
+def skeleton(text: str) -> str:
+    """A text without what may differ from run to run: numbers and the width of blanks."""
+    return " ".join(re.sub(r"\d+(\.\d+)?(e-\d+)?", "#", text).split())
+
+
+class Terminal:
+    """Runs the README's commands in the project, on free ports."""
+
+    def __init__(self, project: Project, environment: dict[str, str], state: Path) -> None:
+        chosen = _choose_ports({"http": 0, "grpc": 0, "metrics": 0})
+        self.ports = {"8000": str(chosen["http"]), "8001": str(chosen["grpc"]), "8002": str(chosen["metrics"])}
+        self.folder = project.folder
+        url = f"http://127.0.0.1:{self.ports['8000']}"
+        self.environment = environment | {"TRIDENT_URL": url, "TRIDENT_STATE_DIR": str(state)}
+        self.server: subprocess.Popen[str] | None = None
+
+    def run(self, command: str) -> str:
+        """What a command prints; it must succeed."""
+        if command == "trident serve":
+            return self._serve()
+        result = subprocess.run(
+            ["bash", "-c", self.moved(command)],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        assert result.returncode == 0, (command, result.stdout, result.stderr)
+        return result.stdout
+
+    def moved(self, text: str) -> str:
+        """The text with free ports instead of the default ones."""
+        return re.sub(r"\b800[012]\b", lambda match: self.ports[match.group()], text)
+
+    def _serve(self) -> str:
+        options = [
+            f"--{name}-port={self.ports[port]}"
+            for name, port in (("http", "8000"), ("grpc", "8001"), ("metrics", "8002"))
+        ]
+        self.server = subprocess.Popen(
+            ["trident", "serve", *options],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=os.setpgrp,
+        )
+        assert self.server.stdout is not None
+        printed = ""
+        while (line := self.server.stdout.readline()) and not line.startswith("log "):
+            printed += line
+        return printed
+
+
+@pytest.fixture(scope="module")
+def terminal(
+    project: Project, shell_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Terminal]:
+    """One terminal for the whole session; a server that still runs at the end is stopped."""
+    opened = Terminal(project, shell_environment, tmp_path_factory.mktemp("readme_state"))
+    model_repository = project.folder / "model_repository"
+    subprocess.run(["cp", "-r", str(model_repository), str(model_repository) + ".kept"], check=True)
+    yield opened
+    if opened.server is not None:
+        if opened.server.poll() is None:
+            opened.server.send_signal(signal.SIGTERM)
+        opened.server.communicate(timeout=60)
+    subprocess.run(["rm", "-rf", str(model_repository)], check=True)
+    (model_repository.parent / "model_repository.kept").rename(model_repository)
+
+
+def test_there_are_no_blocks_of_other_kinds() -> None:
+    opening = re.findall(r"^```(\w*)$", README, re.MULTILINE)[::2]
+    assert set(opening) == KINDS
+
+
+def test_the_session_does_what_it_shows(terminal: Terminal) -> None:
+    for command, shown in session():
+        if command == "trident stop":  # the Python blocks need the server too
+            for code in blocks("python"):
+                _run_python(terminal, code)
+        printed = skeleton(terminal.run(command))
+        for line in shown:
+            assert skeleton(terminal.moved(line)) in printed, (command, line, printed)
+
+
+def _run_python(terminal: Terminal, code: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", terminal.moved(code)],
+        cwd=terminal.folder,
+        env=terminal.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, (code, result.stderr)
+    assert "spam" in result.stdout
+
+
+def test_the_end_of_the_demo_is_as_shown(project: Project) -> None:
+    (shown,) = blocks("text")
+    printed = skeleton(project.demo)
+    for line in shown.splitlines():
+        assert skeleton(line) in printed
+
+
+def test_the_commands_outside_a_session_are_known(project: Project, tmp_path: Path) -> None:
+    """`make demo` is what the fixture `project` ran; `make test` is this; the third is tried in the contract tests."""
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    assert lines == ["make demo", "make test", "trident serve --model-repository /path/to/your/repository"]
+    assert "-m pytest" in project.make("-n", "test").stdout
+
+
+def test_the_service_toml_shows_all_keys_with_their_defaults() -> None:
+    (text,) = blocks("toml")
+    shown = tomlkit.parse(text).unwrap()
+    assert Spec.model_validate(shown) == Spec(name="spam", task="text-classification")
+    assert {key: sorted(value) for key, value in shown.items() if isinstance(value, dict)} == {
+        key: sorted(value)
+        for key, value in Spec(name="spam", task="text-classification").model_dump().items()
+        if isinstance(value, dict)
+    }
