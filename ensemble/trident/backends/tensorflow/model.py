@@ -38,7 +38,9 @@ class TritonPythonModel:
         """
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
-        configure_process(args["model_instance_kind"], int(args["model_instance_device_id"]), parameters)
+        warning = configure_process(args["model_instance_kind"], int(args["model_instance_device_id"]), parameters)
+        if warning:
+            pb_utils.Logger.log_warn(f"Model '{args['model_name']}': {warning}")
         self.name = args["model_name"]
         self.batched = config["max_batch_size"] > 0
         self.signature = Signature(savedmodel_folder(config, args))
