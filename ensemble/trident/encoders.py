@@ -4,7 +4,10 @@ Both are functions of `input_ids` alone; which of them are padding is found insi
 tensor travels. Axis letters: N texts, L tokens, D features, C classes.
 """
 
-from collections.abc import Callable, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,7 +168,8 @@ def _encoder(weights: Path) -> Any:
     import keras_hub
     import tensorflow as tf
 
-    backbone = keras_hub.models.BertBackbone.from_preset(str(weights))
+    with _original_names(weights) as folder:
+        backbone = keras_hub.models.BertBackbone.from_preset(str(folder))
     backbone.trainable = False
     for layer in backbone.layers:
         if isinstance(layer, keras_hub.layers.TransformerEncoder):
@@ -181,6 +185,25 @@ def _encoder(weights: Path) -> Any:
         return keras.ops.normalize(pool(states, ids), axis=-1)
 
     return tf.function(encode, input_signature=[tf.TensorSpec((None, None), tf.int32)])
+
+
+@contextmanager
+def _original_names(weights: Path) -> Iterator[Path]:
+    """A copy of a Hugging Face folder with the tensor names of the first BERT checkpoints.
+
+    Every keras-hub reads those; before 0.32, and so on Python 3.10, it reads no others.
+    Source: keras-hub 0.25.1 and 0.32.0, keras_hub/src/utils/transformers/convert_bert.py.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    tensors = {}
+    for name, tensor in load_file(weights / "model.safetensors").items():
+        name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        tensors[name if name.startswith("bert.") else f"bert.{name}"] = tensor
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(weights / "config.json", folder)
+        save_file(tensors, Path(folder) / "model.safetensors")
+        yield Path(folder)
 
 
 def _exact_gelu(tensor: Any) -> Any:
