@@ -28,7 +28,8 @@ lock: ## resolve requirements.lock anew for all supported Pythons
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --generate-hashes --no-header --no-annotate --quiet --upgrade -o requirements.lock
 
 clean: ## remove what was installed, trained and built (not the cache of downloads)
-	rm -rf .venv services model_repository/*/*/model.savedmodel model_repository/*/*/tokenizer.json model_repository/spam/1
+	rm -rf .venv services
+	git clean -fdXq model_repository
 
 # A marker file, so that an interrupted installation is begun again.
 $(INSTALLED): requirements.lock

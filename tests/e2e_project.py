@@ -1,5 +1,6 @@
 """A checkout of the project that the end-to-end tests work in."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -25,5 +26,13 @@ class Project:
     def make(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run make in it, as CI or a user would."""
         # -o: what the tests run in is installed, and a Makefile that began to install would begin by removing it.
-        command = ["make", "-o", ".venv/installed", f"BIN={Path(sys.executable).parent}", *arguments]
-        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=280)
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+        command = [
+            "make",
+            "--no-print-directory",
+            "-o",
+            ".venv/installed",
+            f"BIN={Path(sys.executable).parent}",
+            *arguments,
+        ]
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=280)

@@ -8,20 +8,14 @@ from trident.server.lifecycle import HOST, Server
 from trident.server.state import SHARED_MEMORY, server_dir
 
 
-class Leftovers:
-    """Compares the machine after a server with the machine before it."""
-
-    def __init__(self) -> None:
-        self._regions = set(SHARED_MEMORY.iterdir())
-
-    def of(self, server: Server) -> list[str]:
-        """A line for each thing that the server left."""
-        return [
-            *(f"process {line}" for line in processes(server.shm_prefix)),
-            *(f"port {port}" for port in server.ports.values() if not is_free(port)),
-            *(f"region {region}" for region in set(SHARED_MEMORY.iterdir()) - self._regions),
-            *(f"state {path}" for path in [server_dir(server.ports["http"]) / "state.json"] if path.exists()),
-        ]
+def leftovers(server: Server) -> list[str]:
+    """A line for each thing that a stopped server left."""
+    return [
+        *(f"process {line}" for line in processes(server.shm_prefix)),
+        *(f"port {port}" for port in server.ports.values() if not is_free(port)),
+        *(f"region {region}" for region in SHARED_MEMORY.glob(f"{server.shm_prefix}*")),
+        *(f"state {path}" for path in [server_dir(server.ports["http"]) / "state.json"] if path.exists()),
+    ]
 
 
 def processes(argument: str) -> list[str]:

@@ -20,19 +20,22 @@ from rich.table import Table
 from trident_client import Client, Prediction, TridentError
 from trident_client.client import DEFAULT_URL
 
-from trident.output import prediction_line, print_models, print_predictions_header
+from trident import __version__
+from trident.output import print_models, print_predictions
 
 if TYPE_CHECKING:
     from trident.server.lifecycle import Server
 
 app = typer.Typer(
-    help="TensorFlow models as a service on NVIDIA Triton: train, build, serve, infer.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
+INTERRUPTED = 130  # as typer exits on Ctrl-C: 128 + SIGINT
+INSTALL = r"pip install '.\[train]' in Trident's folder"
 STDIN_CHUNK = 256  # texts read from stdin before they are answered
 
 
@@ -77,7 +80,10 @@ def train(
     skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Go on without rows that are broken.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train a text classifier and write its service folder."""
+    """Train a text classifier and write its service folder.
+
+    A folder of that name is replaced; its [serving] table, top_k and threshold are kept.
+    """
     from trident.training import TrainOptions
     from trident.training import train as run
 
@@ -111,32 +117,45 @@ def build(
     from dataclasses import asdict
 
     from trident.repository import build as run
+    from trident.server.state import running_servers
     from trident.service import load_service
 
     result = run(load_service(service), model_repository)
     if as_json:
         print(json.dumps(asdict(result)))
-    elif result.created:
+        return
+    if result.created:
         print(f"built {result.name} version {result.version} in {model_repository}: {', '.join(result.models)}")
+    elif result.configured:
+        print(f"{result.name} version {result.version} stays; its settings in {model_repository} are updated")
     else:
         print(f"{result.name} version {result.version} in {model_repository} is already made of this; nothing built")
+    changed = result.created or result.configured
+    if changed and any(state.model_repository == str(model_repository.resolve()) for state in running_servers()):
+        print("a server of this repository runs; it goes on with what it has loaded until you restart it")
 
 
 @app.command()
 def serve(
     model_repository: Repository = Path("model_repository"),
-    model: Annotated[list[str] | None, typer.Option(help="Load only this one; repeatable.", show_default="all")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Load this model only; may be given several times.", show_default="all")
+    ] = None,
     http_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
     grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8001,
     metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8002,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Serve the models that load.")] = False,
     tritonserver: Annotated[
-        Path | None, typer.Option(help="The program.", show_default="$TRIDENT_TRITONSERVER, PATH or the wheel")
+        Path | None,
+        typer.Option(help="The tritonserver to start.", show_default="$TRIDENT_TRITONSERVER, PATH or the wheel"),
     ] = None,
-    start_timeout: Annotated[float, typer.Option(min=1, help="Seconds until all models must be loaded.")] = 300,
+    start_timeout: Annotated[float, typer.Option(min=1, help="Seconds that loading may take.")] = 300,
     exit_timeout: Annotated[int, typer.Option(min=0, help="Seconds that requests may take when it stops.")] = 30,
 ) -> None:
-    """Serve a model repository on 127.0.0.1 until Ctrl-C or `trident stop`."""
+    """Serve a model repository on 127.0.0.1.
+
+    It runs until Ctrl-C or `trident stop`; requests in flight finish.
+    """
     from trident.progress import bar
     from trident.server.lifecycle import Server
 
@@ -157,8 +176,8 @@ def serve(
             )
             server.start()
     except KeyboardInterrupt:
-        stderr.print("interrupted while starting; nothing runs")
-        raise typer.Exit(1) from None
+        stderr.print("nothing runs")
+        raise
     try:
         _serve(server)
     except KeyboardInterrupt:
@@ -173,7 +192,10 @@ def stop(
     http_port: Annotated[int | None, typer.Option(help="Which server.", show_default="the only one")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Stop a running server: requests in flight finish, then its processes end."""
+    """Stop a running server.
+
+    Requests in flight finish, then all its processes end.
+    """
     from trident.server.stopping import stop_server
 
     state = stop_server(http_port)
@@ -191,22 +213,27 @@ def infer(
         float | None, typer.Option(min=0, max=1, help="Leave out labels below it.", show_default="the service's")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for each request.")] = 30.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a text.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each text.")] = False,
 ) -> None:
     """Classify texts with a running service."""
     with Client(url, timeout_s=timeout) as client:
         for number, chunk in enumerate(_chunks(texts)):
             predictions = client.infer(service, chunk, top_k=top_k, threshold=threshold)
-            if number == 0 and not as_json:
-                print_predictions_header()
-            for text, prediction in zip(chunk, predictions, strict=True):
-                print(_as_json(text, prediction) if as_json else prediction_line(text, prediction))
+            if as_json:
+                for text, prediction in zip(chunk, predictions, strict=True):
+                    print(_as_json(text, prediction))
+            else:
+                print_predictions(chunk, predictions, header=number == 0)
             sys.stdout.flush()
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def perf_analyzer(context: typer.Context) -> None:
-    """Run Triton's load generator with the arguments given (it is fetched once)."""
+    """Run NVIDIA's load generator, perf_analyzer.
+
+    It gets the arguments as they are, and is fetched once if it is not installed. Without arguments it lists
+    its own options; the README shows a run with real texts.
+    """
     from trident.perf_analyzer import run
 
     run(context.args)
@@ -218,7 +245,10 @@ def demo(
     services: Annotated[Path, typer.Option(help="Where service folders lie.")] = Path("services"),
     model_repository: Repository = Path("model_repository"),
 ) -> None:
-    """Train `spam`, build it, start Triton, infer over HTTP and gRPC, stop."""
+    """Show the whole way with the service `spam`.
+
+    Train, build, start Triton, infer over HTTP and gRPC, stop; what is there already is left as it is.
+    """
     from trident.demo import run
 
     run(data, services, model_repository)
@@ -267,8 +297,9 @@ def _as_json(text: str, prediction: Prediction) -> str:
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
     data = metrics["data"]
-    left_out = {key: data[key] for key in ("bad_rows", "duplicates", "contradictions") if data[key]}
-    notes = "".join(f", {count} {key.replace('_', ' ')} left out" for key, count in left_out.items())
+    names = {"bad_rows": "bad row", "duplicates": "duplicate", "contradictions": "contradictory text"}
+    left_out = [(data[key], name) for key, name in names.items() if data[key]]
+    notes = "".join(f", {count} {name}{'s' if count > 1 else ''} left out" for count, name in left_out)
     print(f"{data['train']} texts trained on, {data['validation']} to stop early, {data['test']} held out{notes}")
     table = Table("label", "precision", "recall", "F1", "texts")
     for label, row in metrics["per_class"].items():
@@ -277,10 +308,32 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
     print(f"held-out accuracy {metrics['accuracy']:.4f}, trained in {metrics['training_s']:.0f} s")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"trident {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """TensorFlow models as a service on NVIDIA Triton: train, build, serve, infer."""
+
+
 def main() -> None:
     """Run the command line; the one place that turns a `TridentError` into a message and an exit status."""
     try:
         app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            stderr.print("interrupted")
+        raise
+    except ModuleNotFoundError as error:  # the base install is the client; say what the command needs
+        stderr.print(f"[bold red]error:[/] no package '{error.name}'; install what this command needs: {INSTALL}")
+        sys.exit(1)
     except TridentError as error:
         stderr.print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(1)

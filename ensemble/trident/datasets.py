@@ -77,7 +77,9 @@ def read_dataset(path: Path, *, text_column: str, label_column: str, skip_bad_ro
         DataError: the file, a column or (with line numbers) rows cannot be used, or too few are left.
     """
     if not path.is_file():
-        raise DataError(f"no file {path}; expected a .tsv, .csv or .jsonl with the columns label and text")
+        raise DataError(
+            f"no file {path} in {Path.cwd()}; expected a .tsv, .csv or .jsonl with the columns label and text"
+        )
     examples: list[Example] = []
     bad: list[str] = []
     for line, row in _rows(path, text_column, label_column):

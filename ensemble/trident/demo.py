@@ -7,7 +7,7 @@ from pathlib import Path
 from trident_client import Client
 
 from trident.datasets import read_dataset, split
-from trident.output import prediction_line, print_models, print_predictions_header
+from trident.output import print_models, print_predictions
 from trident.progress import bar
 from trident.repository import build
 from trident.server.lifecycle import Server
@@ -27,14 +27,16 @@ def run(data: Path, services: Path, model_repository: Path) -> None:
         model_repository: where the models go.
     """
     folder = services / NAME
-    print("1. Train")
+    print("1. Train", flush=True)
+    there = " (is there already)"
     if not (folder / "service.toml").is_file():
+        there = ""
         train(data, NAME, services, TrainOptions())
     service = load_service(folder)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    print(f"   {folder}: held-out accuracy {metrics['accuracy']:.4f} on {metrics['data']['test']} messages\n")
+    print(f"   {folder}: held-out accuracy {metrics['accuracy']:.4f} on {metrics['data']['test']} messages{there}\n")
 
-    print("2. Build")
+    print("2. Build", flush=True)
     result = build(service, model_repository)
     print(
         f"   {model_repository}: {NAME} version {result.version} {'built' if result.created else 'is there already'}\n"
@@ -73,6 +75,4 @@ def _messages(data: Path, seed: int) -> list[str]:
 def _infer(url: str, messages: Sequence[str]) -> None:
     with Client(url) as client:
         predictions = client.infer(NAME, messages)
-    print_predictions_header()
-    for text, prediction in zip(messages, predictions, strict=True):
-        print(prediction_line(text, prediction))
+    print_predictions(messages, predictions)

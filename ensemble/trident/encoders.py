@@ -79,7 +79,7 @@ def train_tokenizer(texts: Sequence[str], max_length: int) -> Tokenizer:
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", UNKNOWN]
-    trainer = trainers.WordLevelTrainer(vocab_size=VOCABULARY, min_frequency=1, special_tokens=special)
+    trainer = trainers.WordLevelTrainer(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.enable_truncation(max_length)
     return tokenizer
@@ -87,6 +87,7 @@ def train_tokenizer(texts: Sequence[str], max_length: int) -> Tokenizer:
 
 def seed_everything(seed: int) -> None:
     """Make the training of this process repeatable."""
+    progress.note("Loading TensorFlow")
     quiet_tensorflow()
     import keras
     import tensorflow as tf

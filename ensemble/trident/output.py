@@ -1,5 +1,6 @@
 """What the commands print for people: tables of models and of predictions."""
 
+import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from trident_client import Prediction
 if TYPE_CHECKING:
     from trident.server.lifecycle import ModelStatus
 
-TEXT_WIDTH = 72
+LABEL_WIDTH = 12
+TEXT_WIDTH = 40  # at least; more where the terminal is wider
 
 
 def print_models(models: "Sequence[ModelStatus]") -> None:
@@ -24,15 +26,24 @@ def print_models(models: "Sequence[ModelStatus]") -> None:
     Console().print(table)
 
 
-def print_predictions_header() -> None:
-    """Print the head of the table whose rows are `prediction_line`s."""
-    print(f"{'label':<12} {'score':<7} text")
+def print_predictions(texts: Sequence[str], predictions: Sequence[Prediction], *, header: bool = True) -> None:
+    """Print texts with their labels, best first: a row a label, the text beside the best.
 
-
-def prediction_line(text: str, prediction: Prediction) -> str:
-    """One text as rows of the table: a row a label, the text beside the best."""
-    shown = " ".join(text.split())
-    shown = shown if len(shown) <= TEXT_WIDTH else shown[: TEXT_WIDTH - 1] + "…"
-    pairs = list(zip(prediction.labels, prediction.scores, strict=True)) or [("-", 0.0)]
-    rows = [f"{label:<12} {score:<7.4f} {shown if number == 0 else ''}" for number, (label, score) in enumerate(pairs)]
-    return "\n".join(row.rstrip() for row in rows)
+    Args:
+        texts: what was asked.
+        predictions: one a text.
+        header: print the names of the columns first.
+    """
+    wide = max((len(label) for prediction in predictions for label in prediction.labels), default=0)
+    width = max(LABEL_WIDTH, wide)
+    room = max(TEXT_WIDTH, shutil.get_terminal_size().columns - width - 10)
+    if header:
+        print(f"{'label':<{width}} {'score':<7} text")
+    for text, prediction in zip(texts, predictions, strict=True):
+        folded = " ".join(text.split())
+        shown = folded if len(folded) <= room else folded[: room - 1] + "…"
+        if not prediction.labels:
+            print(f"{'(none)':<{width}} {'':<7} {shown}".rstrip())
+        for label, score in zip(prediction.labels, prediction.scores, strict=True):
+            print(f"{label:<{width}} {score:<7.4f} {shown}".rstrip())
+            shown = ""

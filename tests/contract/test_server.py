@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import TRIDENT, RunTrident
-from leftovers import Leftovers, is_free, processes
+from leftovers import is_free, leftovers, processes
 from trident.errors import ServerStartError
 from trident.server.lifecycle import HOST, Server
 from trident.server.state import SHARED_MEMORY, ServerState, running_servers
@@ -117,11 +117,10 @@ def test_the_log_holds_no_request_contents(server: Server, client: Client) -> No
 
 
 def test_a_context_manager_leaves_nothing_behind(small: Path) -> None:
-    leftovers = Leftovers()
     with Server(small, http_port=0, grpc_port=0, metrics_port=0) as server, Client(server.http_url) as client:
         answer = client.infer_tensors("identity", {"x": np.array([[b"a"]], dtype=object)})
         assert answer["y"].tolist() == [[b"a"]]
-    assert leftovers.of(server) == []
+    assert leftovers(server) == []
 
 
 def test_progress_is_told_while_models_load(small: Path) -> None:

@@ -6,6 +6,7 @@ number may differ. `trident serve` goes to the background, and all ports are mov
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,12 +46,12 @@ def skeleton(text: str) -> str:
 
 
 class Terminal:
-    """Runs the README's commands in the project, on free ports."""
+    """Runs the README's commands in a folder, on free ports."""
 
-    def __init__(self, project: Project, environment: dict[str, str], state: Path) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], state: Path) -> None:
         chosen = _choose_ports({"http": 0, "grpc": 0, "metrics": 0})
         self.ports = {"8000": str(chosen["http"]), "8001": str(chosen["grpc"]), "8002": str(chosen["metrics"])}
-        self.folder = project.folder
+        self.folder = folder
         url = f"http://127.0.0.1:{self.ports['8000']}"
         self.environment = environment | {"TRIDENT_URL": url, "TRIDENT_STATE_DIR": str(state)}
         self.server: subprocess.Popen[str] | None = None
@@ -99,16 +100,13 @@ def terminal(
     project: Project, shell_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Terminal]:
     """One terminal for the whole session; a server that still runs at the end is stopped."""
-    opened = Terminal(project, shell_environment, tmp_path_factory.mktemp("readme_state"))
-    model_repository = project.folder / "model_repository"
-    subprocess.run(["cp", "-r", str(model_repository), str(model_repository) + ".kept"], check=True)
+    copy = Path(shutil.copytree(project.folder, tmp_path_factory.mktemp("readme") / "project"))
+    opened = Terminal(copy, shell_environment, tmp_path_factory.mktemp("readme_state"))
     yield opened
     if opened.server is not None:
         if opened.server.poll() is None:
             opened.server.send_signal(signal.SIGTERM)
         opened.server.communicate(timeout=60)
-    subprocess.run(["rm", "-rf", str(model_repository)], check=True)
-    (model_repository.parent / "model_repository.kept").rename(model_repository)
 
 
 def test_there_are_no_blocks_of_other_kinds() -> None:

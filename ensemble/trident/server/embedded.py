@@ -62,7 +62,7 @@ def find_tritonserver(option: Path | None = None) -> Tritonserver:
         return Tritonserver(binary, base / "backends", (base / "lib",), None, base / "caches")
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
-        raise ServerStartError("no tritonserver found; install one with: pip install 'trident-serving[server]'")
+        raise ServerStartError("no tritonserver found; install one with: pip install '.[server]' in Trident's folder")
     return _from_wheel(Path(spec.origin).parent / "tritonserver")
 
 

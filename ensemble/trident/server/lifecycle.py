@@ -19,7 +19,7 @@ from trident_client import Client, ClientError
 
 from trident.errors import ServerStartError
 from trident.server.embedded import assemble_backends, find_tritonserver
-from trident.server.state import running_servers, server_dir
+from trident.server.state import remove_old_logs, running_servers, server_dir
 
 HOST = "127.0.0.1"  # release 24.10 predates security fixes of 2025; it must not face a network
 RESTRICTED = "shared-memory,model-repository,trace,logging"
@@ -132,6 +132,7 @@ class Server:
         """
         self.models = self.models or _find_models(self.model_repository)
         running_servers()  # cleans up after servers that were killed
+        remove_old_logs()
         self.ports = _choose_ports(self.ports)
         try:
             self._start()

@@ -7,11 +7,13 @@ which every user of the machine can list.
 import json
 import os
 import shutil
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from trident.paths import state_dir
 
+LOGS_KEPT_S = 7 * 24 * 3600
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux shows the regions of shm_open(3)
 
 
@@ -67,6 +69,14 @@ class ServerState:
         if self.links:
             shutil.rmtree(self.links, ignore_errors=True)
         self.path.unlink(missing_ok=True)
+
+
+def remove_old_logs() -> None:
+    """Remove the folders of servers that have been gone for a week; servers on free ports leave many."""
+    for folder in (state_dir() / "servers").glob("*"):
+        old = time.time() - folder.stat().st_mtime > LOGS_KEPT_S
+        if old and not (folder / "state.json").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def server_dir(http_port: int) -> Path:
