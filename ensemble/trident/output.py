@@ -36,7 +36,7 @@ def print_predictions(texts: Sequence[str], predictions: Sequence[Prediction], *
     """
     wide = max((len(label) for prediction in predictions for label in prediction.labels), default=0)
     width = max(LABEL_WIDTH, wide)
-    room = max(TEXT_WIDTH, shutil.get_terminal_size().columns - width - 10)
+    room = max(TEXT_WIDTH, shutil.get_terminal_size(fallback=(100, 24)).columns - width - 10)
     if header:
         print(f"{'label':<{width}} {'score':<7} text")
     for text, prediction in zip(texts, predictions, strict=True):
