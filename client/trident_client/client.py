@@ -1,6 +1,6 @@
 """The client: services by name, models by tensors, and the server's own calls under tritonclient's names."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from trident_client.errors import ConnectError, InvalidRequest
+from trident_client.errors import ConnectError, InvalidRequest, ServerError
 from trident_client.prediction import Prediction, from_tensors
 from trident_client.transport import Arrays, Parameters, Transport
 
+LONGEST_TIMEOUT_S = 86_400
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
@@ -35,10 +36,9 @@ class Client:
         Raises:
             ConnectError: the URL has another form.
         """
-        if timeout_s <= 0:
-            raise InvalidRequest(f"timeout_s is {timeout_s}; expected seconds > 0")
         self.url = url
         self.timeout_s = timeout_s
+        self._timeout(timeout_s)
         self._transport = _transport(url, timeout_s, admin_key)
         self._max_batch_sizes: dict[str, int] = {}
 
@@ -77,7 +77,7 @@ class Client:
             answer = self.infer_tensors(
                 service, {"text": encoded[start : start + size]}, parameters=parameters, timeout_s=timeout_s
             )
-            predictions += from_tensors(answer["label"], answer["score"])
+            predictions += _predictions(service, answer, len(encoded[start : start + size]))
         return predictions
 
     def infer_tensors(
@@ -107,6 +107,8 @@ class Client:
             InvalidRequest: a wrong name, datatype or shape.
             ClientError: see `trident_client.errors`.
         """
+        if not isinstance(inputs, Mapping):
+            raise InvalidRequest(f"inputs is {type(inputs).__name__}; expected {{name: array}}")
         for name, array in inputs.items():
             if not isinstance(array, np.ndarray):
                 raise InvalidRequest(f"input '{name}' is {type(array).__name__}; expected a numpy array")
@@ -175,7 +177,10 @@ class Client:
         return self._transport.call(method, *arguments, timeout_s=self._timeout(timeout_s))
 
     def _timeout(self, timeout_s: float | None) -> float:
-        return self.timeout_s if timeout_s is None else timeout_s
+        chosen = self.timeout_s if timeout_s is None else timeout_s
+        if not 0 < chosen <= LONGEST_TIMEOUT_S:
+            raise InvalidRequest(f"timeout_s is {chosen}; expected seconds > 0 and ≤ {LONGEST_TIMEOUT_S}")
+        return chosen
 
     def _max_batch_size(self, service: str) -> int:
         if service not in self._max_batch_sizes:
@@ -187,7 +192,7 @@ def _transport(url: str, timeout_s: float, admin_key: str | None) -> Transport:
     try:
         parts = urlsplit(url)
         well_formed = parts.scheme in ("http", "grpc") and parts.hostname and parts.port and parts.path in ("", "/")
-    except ValueError:  # brackets that do not match, a port that is no number or too large
+    except ValueError:  # (UnicodeEncodeError is one) brackets that do not match, a port that is no number or too large
         well_formed = False
     if not well_formed:
         raise ConnectError(f"url is '{url}'; expected http://HOST:PORT or grpc://HOST:PORT")
@@ -198,6 +203,15 @@ def _transport(url: str, timeout_s: float, admin_key: str | None) -> Transport:
     from trident_client.grpc_transport import GrpcTransport
 
     return GrpcTransport(parts.netloc, admin_key)
+
+
+def _predictions(service: str, answer: dict[str, NDArray[Any]], asked: int) -> list[Prediction]:
+    if not {"label", "score"} <= answer.keys():
+        raise InvalidRequest(f"'{service}' answers {sorted(answer)}; a classification service answers label and score")
+    predictions = from_tensors(answer["label"], answer["score"])
+    if len(predictions) != asked:
+        raise ServerError(f"'{service}' answered {len(predictions)} texts; {asked} were asked")
+    return predictions
 
 
 def _as_numbers(value: Any) -> Any:
@@ -213,6 +227,8 @@ def _encode(texts: Sequence[str]) -> NDArray[np.object_]:
     """Texts as a BYTES tensor [B, 1]."""
     if isinstance(texts, str):
         raise InvalidRequest("texts is one string; expected a list of them: [text]")
+    if not isinstance(texts, Sequence):
+        raise InvalidRequest(f"texts is {type(texts).__name__}; expected a list of strings")
     encoded = np.empty((len(texts), 1), dtype=np.object_)
     for position, text in enumerate(texts):
         if not isinstance(text, str):

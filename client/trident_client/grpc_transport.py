@@ -39,10 +39,12 @@ class GrpcTransport:
         self._address = address
         self._headers = {KEY_HEADER: admin_key} if admin_key else None
         self._client = triton.InferenceServerClient(address)
+        self._closed = False
 
     def call(self, method: str, *arguments: Any, timeout_s: float) -> Any:
         """See `Transport.call`."""
         options: dict[str, Any] = {"headers": self._headers, "client_timeout": timeout_s}
+        self._check_open()
         if method.startswith("get_"):  # the others answer one value or nothing
             options["as_json"] = True
         with _errors(self._address, timeout_s):
@@ -59,6 +61,7 @@ class GrpcTransport:
         timeout_s: float,
     ) -> dict[str, NDArray[Any]]:
         """See `Transport.infer`."""
+        self._check_open()
         tensors, wanted = to_triton(triton, inputs, outputs)
         with _errors(self._address, timeout_s):
             result = self._client.infer(
@@ -74,7 +77,12 @@ class GrpcTransport:
 
     def close(self) -> None:
         """See `Transport.close`."""
+        self._closed = True
         self._client.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClientError("this client is closed; make another")
 
 
 @contextmanager

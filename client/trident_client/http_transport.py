@@ -1,5 +1,6 @@
 """HTTP, through tritonclient's client."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,7 +41,8 @@ class HttpTransport:
         self._timeout_s = timeout_s
         self._headers = {KEY_HEADER: admin_key} if admin_key else None
         self._local = threading.local()
-        self._clients: list[triton.InferenceServerClient] = []
+        self._closed = False
+        self._pid = os.getpid()
 
     def call(self, method: str, *arguments: Any, timeout_s: float) -> Any:
         """See `Transport.call`."""
@@ -58,20 +60,27 @@ class HttpTransport:
     ) -> dict[str, NDArray[Any]]:
         """See `Transport.infer`."""
         tensors, wanted = to_triton(triton, inputs, outputs)
-        result = self._run(
-            lambda client: client.infer(
+
+        def ask(client: Any) -> dict[str, NDArray[Any]]:
+            result = client.infer(
                 model, tensors, version, outputs=wanted, headers=self._headers, parameters=dict(parameters) or None
-            ),
-            timeout_s,
-        )
-        return {entry["name"]: result.as_numpy(entry["name"]) for entry in result.get_response()["outputs"]}
+            )
+            return {entry["name"]: result.as_numpy(entry["name"]) for entry in result.get_response()["outputs"]}
+
+        answer: dict[str, NDArray[Any]] = self._run(ask, timeout_s)
+        return answer
 
     def close(self) -> None:
         """See `Transport.close`."""
-        while self._clients:
-            self._clients.pop().close()
+        self._closed = True
+        if self._pid == os.getpid() and hasattr(self._local, "client"):
+            self._local.client.close()  # those of other threads close with their threads: to do it here would hang them
 
     def _run(self, work: Callable[[triton.InferenceServerClient], Any], timeout_s: float) -> Any:
+        if self._closed:
+            raise ClientError("this client is closed; make another")
+        if self._pid != os.getpid():  # the socket is shared with the parent, and answers would be mixed up
+            raise ClientError("this client was made before a fork; make one in each process")
         if timeout_s != self._timeout_s:  # tritonclient fixes the timeout when it connects
             client = self._connect(timeout_s)
             try:
@@ -80,7 +89,6 @@ class HttpTransport:
                 client.close()
         if not hasattr(self._local, "client"):
             self._local.client = self._connect(timeout_s)
-            self._clients.append(self._local.client)
         return self._mapped(work, self._local.client, timeout_s)
 
     def _mapped(self, work: Callable[[Any], Any], client: Any, timeout_s: float) -> Any:

@@ -263,7 +263,7 @@ def _serve(server: "Server") -> None:
     status = server.wait()
     if status != 0:
         how = f"was ended by signal {status - 128}" if status > 128 else f"ended with status {status}"
-        raise TridentError(f"tritonserver {how}; its log is {server.log}")
+        raise TridentError(f"the server {how}; its log is {server.log}")
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:
@@ -337,8 +337,11 @@ def main() -> None:
     except TridentError as error:
         stderr.print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(1)
-    except BrokenPipeError:  # the reader of our stdout went away, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a folder that cannot be written, a full disk
+        if isinstance(error, BrokenPipeError):  # the reader of our stdout went away, as `head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            stderr.print(f"[bold red]error:[/] {escape(str(error))}")
         sys.exit(1)
 
 

@@ -11,18 +11,21 @@ from trident.service import STEPS, Serving, Spec
 HEADER = "# Written by `trident build` from service.toml; change that and build again.\n"
 
 
-def render(spec: Spec, classes: int, version: int) -> dict[str, str]:
+def render(spec: Spec, classes: int, version: int, kept: list[int]) -> dict[str, str]:
     """The text of each config.pbtxt.
 
     Args:
         spec: the service.
         classes: number of labels.
         version: the version that the ensemble pins its steps to.
+        kept: all versions that are to be loaded; named, so that one that a killed build left does not count.
 
     Returns:
         Model name → text, the ensemble last.
     """
     messages = [_preprocess(spec), _model(spec, classes), _postprocess(spec, classes), _ensemble(spec, version)]
+    for message in messages[:-1]:
+        message.version_policy.specific.versions.extend(kept)
     return {message.name: HEADER + text_format.MessageToString(message) for message in messages}
 
 
@@ -87,7 +90,6 @@ def _ensemble(spec: Spec, version: int) -> pb.ModelConfig:
 
 def _schedule(message: pb.ModelConfig, serving: Serving) -> None:
     message.max_batch_size = serving.max_batch_size
-    message.version_policy.latest.num_versions = serving.versions_kept
     message.dynamic_batching.max_queue_delay_microseconds = round(serving.queue_delay_ms * 1000)
 
 

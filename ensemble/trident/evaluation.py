@@ -12,6 +12,7 @@ from trident.service import Service
 from trident.stages.text.preprocess import TextPreprocessor, pad
 
 BATCH = 64
+DRAWN_LABELS = 30
 
 
 def evaluate(service: Service, preprocess: TextPreprocessor, examples: Sequence[Example]) -> dict[str, Any]:
@@ -61,13 +62,14 @@ def draw_confusion_matrix(measured: dict[str, Any], labels: list[str], path: Pat
 
     counts = np.array(measured["confusion_matrix"])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 2.5 + 0.6 * len(labels)
+    side = 2.5 + 0.6 * min(len(labels), DRAWN_LABELS)
     labels = [label.replace("$", r"\$") for label in labels]  # matplotlib takes what stands between two for TeX
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
+    if len(labels) <= DRAWN_LABELS:  # more could not be read, and would take gigabytes
+        axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+        axes.set_yticks(range(len(labels)), labels)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(f"held-out accuracy {measured['accuracy']:.4f}", fontsize="medium")

@@ -71,13 +71,15 @@ def build(service: Service, repository: Path) -> BuildResult:
             newest = _newest_version(repository, name)
             created = newest == 0 or _recorded_digest(repository, name, newest) != digest
             version = newest + 1 if created else newest
-            texts = configs.render(service.spec, len(service.labels), version)
+            oldest = version - service.spec.serving.versions_kept + 1
+            kept = sorted({version, *(n for n in _whole_versions(repository, name) if n >= oldest)})
+            texts = configs.render(service.spec, len(service.labels), version, kept)
             if created:
                 _check_model(service)
             configured = any(_read(repository / model / "config.pbtxt") != text for model, text in texts.items())
             if created or configured:
                 _write(repository, name, version, plan if created else {}, digest, texts)
-            _prune(repository, name, version, service.spec.serving.versions_kept)
+            _prune(repository, name, kept)
     except OSError as error:
         where = error.filename2 or error.filename or repository  # the target, if it was a copy
         raise BuildError(
@@ -216,10 +218,9 @@ def _moves(repository: Path, version: int, models: list[str], created: bool) -> 
     return versions + configs_
 
 
-def _prune(repository: Path, name: str, version: int, kept: int) -> None:
-    """Remove versions that are not to be loaded: old ones, and any that lacks a part."""
-    whole = _whole_versions(repository, name)
+def _prune(repository: Path, name: str, kept: list[int]) -> None:
+    """Remove the versions that are no longer loaded; what cannot be removed now goes with the next build."""
     for model in (*(f"{name}_{step}" for step in STEPS), name):
         for path in (repository / model).iterdir():
-            if path.name.isdigit() and (int(path.name) <= version - kept or int(path.name) not in whole):
-                shutil.rmtree(path, ignore_errors=True)  # the new version stands; the next build tries again
+            if path.name.isdigit() and int(path.name) not in kept:
+                shutil.rmtree(path, ignore_errors=True)

@@ -69,7 +69,7 @@ def test_a_client_connects_to_nobody_before_the_first_call(url: str) -> None:
 
 @pytest.mark.parametrize("timeout_s", [0, -1.5])
 def test_a_client_needs_time(timeout_s: float) -> None:
-    with pytest.raises(InvalidRequest, match=rf"^timeout_s is {timeout_s}; expected seconds > 0$"):
+    with pytest.raises(InvalidRequest, match=rf"^timeout_s is {timeout_s}; expected seconds > 0 and ≤ 86400$"):
         Client(timeout_s=timeout_s)
 
 

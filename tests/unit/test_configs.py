@@ -8,13 +8,15 @@ from trident.configs import HEADER, is_ensemble_of, render
 from trident.service import Serving, Spec
 from tritonclient.grpc import model_config_pb2 as pb
 
+KEPT = [6, 7]
 STEPS = ["spam_preprocess", "spam_model", "spam_postprocess"]
 
 
 def rendered(version: int = 1, **serving: Any) -> dict[str, Any]:
     """Model name → ModelConfig."""
     spec = Spec(name="spam", task="text-classification", serving=Serving(**serving))
-    return {name: text_format.Parse(text, pb.ModelConfig()) for name, text in render(spec, 3, version).items()}
+    texts = render(spec, 3, version, KEPT)
+    return {name: text_format.Parse(text, pb.ModelConfig()) for name, text in texts.items()}
 
 
 def tensors(entries: Any) -> list[tuple[str, str, list[int]]]:
@@ -28,7 +30,7 @@ def test_there_are_three_steps_and_the_ensemble_last() -> None:
 
 
 def test_each_text_says_where_it_comes_from() -> None:
-    texts = render(Spec(name="spam", task="text-classification"), 2, 1).values()
+    texts = render(Spec(name="spam", task="text-classification"), 2, 1, [1]).values()
     assert all(text.startswith(HEADER) for text in texts)
     assert HEADER.startswith("# Written by `trident build` from service.toml;")
 
@@ -82,10 +84,10 @@ def test_only_the_model_takes_ragged_batches() -> None:
 
 @pytest.mark.parametrize("model", STEPS)
 def test_steps_batch_and_keep_versions_as_told(model: str) -> None:
-    config = rendered(max_batch_size=16, queue_delay_ms=1.5, versions_kept=3)[model]
+    config = rendered(max_batch_size=16, queue_delay_ms=1.5)[model]
     assert config.max_batch_size == 16
     assert config.dynamic_batching.max_queue_delay_microseconds == 1500
-    assert config.version_policy.latest.num_versions == 3
+    assert list(config.version_policy.specific.versions) == KEPT
 
 
 def test_the_ensemble_batches_as_its_steps_do() -> None:
@@ -125,7 +127,7 @@ def test_the_model_is_warmed_up_with_one_text() -> None:
 
 def test_our_own_ensemble_is_known() -> None:
     spec = Spec(name="spam", task="text-classification")
-    assert is_ensemble_of(render(spec, 2, 4)["spam"], "spam")
+    assert is_ensemble_of(render(spec, 2, 4, [3, 4])["spam"], "spam")
 
 
 @pytest.mark.parametrize(
@@ -138,4 +140,4 @@ def test_other_models_are_not_ours(text: str) -> None:
 
 def test_another_services_ensemble_is_not_ours() -> None:
     spec = Spec(name="spam", task="text-classification")
-    assert not is_ensemble_of(render(spec, 2, 1)["spam"], "ham")
+    assert not is_ensemble_of(render(spec, 2, 1, [1])["spam"], "ham")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from trident_client import Client, ClientError
+from trident_client import Client, ClientError, Forbidden
 
 from trident.errors import ServerStartError
 from trident.server.embedded import assemble_backends, find_tritonserver
@@ -234,7 +234,8 @@ class Server:
         if PLAIN_PATH.fullmatch(str(path)):
             return path
         if self._links is None:
-            self._links = Path(tempfile.mkdtemp(prefix="trident-"))
+            place = tempfile.gettempdir() if PLAIN_PATH.fullmatch(tempfile.gettempdir()) else "/tmp"  # noqa: S108
+            self._links = Path(tempfile.mkdtemp(prefix="trident-", dir=place))
         link = self._links / f"link{len(list(self._links.iterdir()))}"
         link.symlink_to(path)
         return link
@@ -260,7 +261,11 @@ class Server:
                     time.sleep(POLL_S)
 
     def _check_models(self) -> None:
-        status = self.model_status()
+        try:
+            status = self.model_status()
+        except Forbidden:
+            port = self.ports["http"]
+            raise ServerStartError(f"http port {port} was taken by another server while this one started") from None
         self._on_progress(sum(row.state == "READY" for row in status), len(self.models))
         failed = [f"model '{row.name}': {row.reason}" for row in status if row.state != "READY"]
         ready = any(row.state == "READY" for row in status)

@@ -68,7 +68,12 @@ class ServerState:
             region.unlink(missing_ok=True)
         if self.links:
             shutil.rmtree(self.links, ignore_errors=True)
-        self.path.unlink(missing_ok=True)
+        try:  # another server may have taken the port, and the file with it
+            mine = json.loads(self.path.read_bytes())["supervisor_pid"] == self.supervisor_pid
+        except (OSError, ValueError, LookupError, TypeError):
+            return
+        if mine:
+            self.path.unlink(missing_ok=True)
 
 
 def remove_old_logs() -> None:

@@ -67,10 +67,12 @@ def postprocess(
         replaced by an empty one with score 0.
 
     Raises:
-        ValueError: the number of labels is not the number of classes.
+        ValueError: the number of labels is not the number of classes, or a logit is NaN or infinite.
     """
     if logits.shape[1] != len(labels):
         raise ValueError(f"the model gives {logits.shape[1]} classes and labels.txt has {len(labels)} lines")
+    if not np.isfinite(logits).all():
+        raise ValueError("the model gave NaN or infinite logits")
     scores = softmax(logits) if settings.softmax else logits
     order = np.argsort(-scores, axis=1, kind="stable")[:, : settings.top_k]
     best = np.take_along_axis(scores, order, axis=1).astype(np.float32)
