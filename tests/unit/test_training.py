@@ -82,26 +82,3 @@ def test_a_service_that_lost_a_file_can_be_trained_again(service_folder: Path, t
     (service_folder / lacking).unlink()
     with pytest.raises(DataError, match=r"^no file "):
         train(tmp_path / "missing.tsv", "spam", service_folder.parent, TrainOptions())
-
-
-@pytest.mark.parametrize("former", [True, False])
-def test_a_whole_folder_takes_the_place_of_the_former(tmp_path: Path, former: bool) -> None:
-    new, place = tmp_path / "new", tmp_path / "place"
-    new.mkdir()
-    (new / "a").write_text("new")
-    if former:
-        place.mkdir()
-        (place / "b").write_text("old")
-    training._swap(new, place)
-    assert [path.name for path in tmp_path.iterdir()] == ["place"]
-    assert [path.name for path in place.iterdir()] == ["a"]
-
-
-def test_the_former_comes_back_if_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
-    place = tmp_path / "place"
-    place.mkdir()
-    (place / "b").write_text("old")
-    with pytest.raises(FileNotFoundError):
-        training._swap(tmp_path / "missing", place)
-    assert [path.name for path in tmp_path.iterdir()] == ["place"]
-    assert (place / "b").read_text() == "old"

@@ -1,9 +1,9 @@
 """The process between us and tritonserver: `python -m trident.server.supervisor`.
 
 It reads one line of JSON from stdin (written by `lifecycle.Server`: what to start, and the state to publish),
-starts tritonserver, and stops it when stdin ends (its parent stopped
-or died, by SIGKILL even) or a SIGTERM comes. Whatever happens to tritonserver, no process of it and no
-region in /dev/shm is left. It writes tritonserver's output to a rotating log and exits with its status.
+starts tritonserver, and stops it when stdin ends (its parent stopped or died, by SIGKILL even) or a SIGTERM
+comes. Whatever happens to tritonserver, no process of it and no region in /dev/shm is left. It writes
+tritonserver's output to a rotating log and exits with its status.
 """
 
 import contextlib

@@ -1,0 +1,43 @@
+"""What is put into place together stands together, or not at all."""
+
+from pathlib import Path
+
+import pytest
+from trident.placement import Placement
+
+
+@pytest.mark.parametrize("former", [True, False])
+def test_a_whole_folder_takes_the_place_of_the_former(tmp_path: Path, former: bool) -> None:
+    new, place, aside = tmp_path / "new", tmp_path / "place", tmp_path / "aside"
+    new.mkdir()
+    (new / "a").write_text("new")
+    if former:
+        place.mkdir()
+        (place / "b").write_text("old")
+    with Placement(aside) as placement:
+        placement.place(new, place)
+    assert {path.name for path in tmp_path.iterdir()} == {"place", "aside"}
+    assert [path.name for path in place.iterdir()] == ["a"]
+
+
+def test_the_former_comes_back_if_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "b").write_text("old")
+    with pytest.raises(FileNotFoundError), Placement(tmp_path / "aside") as placement:
+        placement.place(tmp_path / "missing", place)
+    assert {path.name for path in tmp_path.iterdir()} == {"place", "aside"}
+    assert [path.name for path in place.iterdir()] == ["b"]
+    assert (place / "b").read_text() == "old"
+
+
+def test_what_was_placed_before_a_failure_is_taken_back(tmp_path: Path) -> None:
+    (tmp_path / "config").write_text("old")
+    for name in ("new config", "new file"):
+        (tmp_path / name).write_text("new")
+    moves = {"new config": "config", "new file": "file", "missing": "third"}
+    with pytest.raises(FileNotFoundError), Placement(tmp_path / "aside") as placement:
+        for new, place in moves.items():
+            placement.place(tmp_path / new, tmp_path / place)
+    assert (tmp_path / "config").read_text() == "old"
+    assert not (tmp_path / "file").exists()
