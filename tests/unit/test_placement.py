@@ -35,9 +35,13 @@ def test_what_was_placed_before_a_failure_is_taken_back(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("old")
     for name in ("new config", "new file"):
         (tmp_path / name).write_text("new")
-    moves = {"new config": "config", "new file": "file", "missing": "third"}
-    with pytest.raises(FileNotFoundError), Placement(tmp_path / "aside") as placement:
-        for new, place in moves.items():
-            placement.place(tmp_path / new, tmp_path / place)
+    with pytest.raises(FileNotFoundError):
+        _place_all(tmp_path, {"new config": "config", "new file": "file", "missing": "third"})
     assert (tmp_path / "config").read_text() == "old"
     assert not (tmp_path / "file").exists()
+
+
+def _place_all(folder: Path, moves: dict[str, str]) -> None:
+    with Placement(folder / "aside") as placement:
+        for new, place in moves.items():
+            placement.place(folder / new, folder / place)
