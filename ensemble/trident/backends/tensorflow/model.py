@@ -1,7 +1,7 @@
 """Triton's entry into the `tensorflow` backend: requests in, responses out.
 
-This folder is a Python-based backend. Triton picks it up for `backend: "tensorflow"`, for
-`platform: "tensorflow_savedmodel"` and for a bare `NAME/1/model.savedmodel`. It imports nothing of
+This folder is a Python-based backend. Triton picks it up for `backend: "tensorflow"`, for the platforms
+`tensorflow_savedmodel` and `tensorflow_graphdef`, and for a bare `NAME/1/model.savedmodel`. It imports nothing of
 Trident, so that the folder can be copied alone into a stock Triton.
 
 Source: triton-inference-server/python_backend r24.10, README "Model Config File", "execute".
@@ -9,26 +9,35 @@ Source: triton-inference-server/python_backend r24.10, README "Model Config File
 
 import json
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
-from triton_tensorflow import autofill
-from triton_tensorflow.batching import Feeds, InvalidInput, merge, split
-from triton_tensorflow.device import configure_process
-from triton_tensorflow.savedmodel import Signature
+from triton_tensorflow import autofill, metrics
+from triton_tensorflow.batching import BadOutput
+from triton_tensorflow.device import to_host
+from triton_tensorflow.engines import Failure, InvalidInput
+from triton_tensorflow.executor import Request
+from triton_tensorflow.loading import load
+from triton_tensorflow.server_options import read_server_options
+from triton_tensorflow.settings import default_max_batch_size, read_settings
 
 
 class TritonPythonModel:
-    """One instance of one version of a SavedModel, in a process of its own."""
+    """One instance of one version of a model, in a process of its own."""
 
     @staticmethod
     def auto_complete_config(config: Any) -> Any:
         """Fill in inputs, outputs and batching that config.pbtxt leaves out, from the SavedModel."""
-        return autofill.complete(config, Path(pb_utils.get_model_dir()))
+        options = read_server_options()
+        known = config.as_dict()  # Triton takes back what is changed in it, `reshape` too, which its setters refuse
+        folder = Path(pb_utils.get_model_dir())
+        autofill.complete(known, folder, read_settings(known, options), default_max_batch_size(options))
+        return config
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Load the SavedModel and check it against the configuration.
+        """Load the model and check it against the configuration.
 
         Args:
             args: Triton's strings; `model_config` is JSON.
@@ -36,76 +45,77 @@ class TritonPythonModel:
         Raises:
             Exception: any; Triton reports its text as the reason why the load failed.
         """
-        config = json.loads(args["model_config"])
-        parameters = {key: value["string_value"] for key, value in config.get("parameters", {}).items()}
-        warning = configure_process(args["model_instance_kind"], int(args["model_instance_device_id"]), parameters)
-        if warning:
-            pb_utils.Logger.log_warn(f"Model '{args['model_name']}': {warning}")
         self.name = args["model_name"]
-        self.batched = config["max_batch_size"] > 0
-        self.signature = Signature(savedmodel_folder(config, args))
-        self.signature.check(config)
-        self.input_names = [entry["name"] for entry in config["input"]]
+        self._metrics = None
+        model = load(json.loads(args["model_config"]), args, read_server_options())
+        for warning in model.warnings:
+            pb_utils.Logger.log_warn(f"Model '{self.name}': {warning}")
+        pb_utils.Logger.log_info(f"Model '{self.name}' version {args['model_version']}: {model.summary}")
+        self._plan, self._executor = model.plan, model.executor
+        self._metrics = metrics.start(model.executor.counts, self.name, args["model_version"])
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer a batch with one TensorFlow call; a request with a bad input fails alone."""
+        """Answer a batch; a request with a bad input fails alone.
+
+        A batch that is cut is answered part by part, through the requests' response senders: None stands in the
+        list for what was sent so. A Triton without them gets all responses at the end.
+        """
         responses: list[Any] = [None] * len(requests)
-        rows: list[tuple[int, Feeds]] = []
+
+        def deliver(done: Sequence[Request], more: bool) -> None:
+            for request in done:
+                response = self._response(request)
+                if not (more and _send(requests[request.index], response)):
+                    responses[request.index] = response
+
+        checked = []
         for index, request in enumerate(requests):
             try:
-                rows.append((index, self._read(request)))
+                feeds = self._read(request)
+                self._executor.check(feeds)
+                checked.append(Request(index, feeds, frozenset(request.requested_output_names())))
             except InvalidInput as error:
                 responses[index] = self._refuse(error)
-        groups = [rows] if self.batched else [[row] for row in rows]
-        for group in groups:
-            if group:
-                self._answer(requests, group, responses)
-        return responses
-
-    def _read(self, request: Any) -> Feeds:
-        feeds = {}
-        for name in self.input_names:
-            tensor = pb_utils.get_input_tensor_by_name(request, name)
-            if tensor is None:
-                raise InvalidInput(f"input '{name}' is missing; send all of {self.input_names}")
-            feeds[name] = tensor.as_numpy()
-        self.signature.check_feeds(feeds)
-        return feeds
-
-    def _answer(self, requests: list[Any], group: list[tuple[int, Feeds]], responses: list[Any]) -> None:
-        wanted = [set(requests[index].requested_output_names()) for index, _ in group]
-        fetch = sorted(set().union(*wanted))
         try:
-            answers = self._infer([feeds for _, feeds in group], fetch)
-        except InvalidInput as error:
-            if len(group) > 1:  # find the one request that TensorFlow refuses; its neighbours get their answers
-                for row in group:
-                    self._answer(requests, [row], responses)
-            else:
-                responses[group[0][0]] = self._refuse(error)
-            return
+            self._executor.run(checked, deliver)
         except Exception:
             pb_utils.Logger.log_error(f"Model '{self.name}': {traceback.format_exc()}")
-            failure = pb_utils.TritonError(f"Model '{self.name}': inference failed; the server's log has the cause.")
-            for index, _ in group:
-                responses[index] = pb_utils.InferenceResponse(error=failure)
-            return
-        for (index, _), names, outputs in zip(group, wanted, answers, strict=True):
-            tensors = [pb_utils.Tensor(name, outputs[name]) for name in sorted(names)]
-            responses[index] = pb_utils.InferenceResponse(output_tensors=tensors)
+            raise pb_utils.TritonModelException("inference failed; the server's log has the cause") from None
+        return responses
 
-    def _infer(self, requests: list[Feeds], fetch: list[str]) -> list[Feeds]:
-        if not self.batched:
-            return [self.signature(feeds, fetch) for feeds in requests]
-        outputs = self.signature(merge(requests), fetch)
-        return split(outputs, requests, self.signature.open_axes)
+    def finalize(self) -> None:
+        """Give back what belongs to Triton."""
+        if self._metrics is not None:
+            self._metrics.close()
 
-    def _refuse(self, error: InvalidInput) -> Any:
+    def _read(self, request: Any) -> dict[str, Any]:
+        feeds = {}
+        for name in self._plan.inputs:
+            tensor = pb_utils.get_input_tensor_by_name(request, name)
+            if tensor is not None:
+                feeds[name] = tensor.as_numpy() if tensor.is_cpu() else to_host(tensor)
+        return feeds
+
+    def _response(self, request: Request) -> Any:
+        if request.error is not None:
+            return self._refuse(request.error)
+        tensors = [pb_utils.Tensor(name, request.answer[name]) for name in sorted(request.fetch)]
+        return pb_utils.InferenceResponse(output_tensors=tensors)
+
+    def _refuse(self, error: Exception) -> Any:
         message = f"Model '{self.name}': {error}"
-        return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
+        if isinstance(error, InvalidInput):
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
+        if isinstance(error, (BadOutput, Failure)):
+            pb_utils.Logger.log_error(message)
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(message))
 
 
-def savedmodel_folder(config: dict[str, Any], args: dict[str, str]) -> Path:
-    """Where this version's SavedModel lies: `default_model_filename`, else `model.savedmodel`."""
-    filename = config.get("default_model_filename") or "model.savedmodel"
-    return Path(args["model_repository"]) / args["model_version"] / filename
+def _send(request: Any, response: Any) -> bool:
+    """Answer a request at once; False if this Triton allows that to decoupled models only (before 24.06)."""
+    try:
+        sender = request.get_response_sender()
+    except Exception:
+        return False
+    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    return True

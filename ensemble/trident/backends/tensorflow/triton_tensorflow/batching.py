@@ -3,41 +3,49 @@
 Axis letters: N rows of one request, B rows of the whole batch, the others are the model's own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Feeds = dict[str, NDArray[Any]]
+from triton_tensorflow.engines import Feeds
+from triton_tensorflow.plan import BatchInput, BatchOutput, Input, Plan
+from triton_tensorflow.signatures import TensorSpec
 
 
-class InvalidInput(Exception):
-    """A request's input cannot be served; the message names the input and what was expected."""
+class BadOutput(Exception):
+    """The model's answer cannot be dealt out to the requests of a batch."""
 
 
-def merge(requests: Sequence[Feeds]) -> Feeds:
-    """Stack the requests' inputs along the batch axis, padding each to the longest of the batch.
+def merge(plan: Plan, requests: Sequence[Feeds]) -> Feeds:
+    """Make one batch of requests.
 
     Args:
+        plan: of the model; `plan.batched` is true.
         requests: per request the same input names; arrays [N, ...] of equal rank.
 
     Returns:
-        Arrays [B, ...]. Padding is 0 (False, empty bytes for strings) and stands at the end of an axis.
+        What the signature takes: arrays [B, ...], padded at the end of an axis to the longest of the batch;
+        flat inputs joined end to end; the batch inputs.
     """
-    return {name: _stack([feeds[name] for feeds in requests]) for name in requests[0]}
+    feeds = {name: _join(plan.inputs[name], [request[name] for request in requests]) for name in requests[0]}
+    for entry in plan.batch_inputs:
+        values = _of_shapes(entry, [request[entry.source].shape for request in requests])
+        feeds |= dict.fromkeys(entry.targets, values)
+    return feeds
 
 
-def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+def _join(entry: Input, arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    if entry.flat:
+        return arrays[0].reshape(-1) if len(arrays) == 1 else np.concatenate([array.reshape(-1) for array in arrays])
     if len(arrays) == 1:
         return arrays[0]
     tails = {array.shape[1:] for array in arrays}
     if len(tails) == 1:
         return np.concatenate(arrays)
     longest = tuple(max(lengths) for lengths in zip(*tails, strict=True))
-    rows = sum(len(array) for array in arrays)
-    padding = b"" if arrays[0].dtype == object else 0
-    batch = np.full((rows, *longest), padding, dtype=arrays[0].dtype)
+    batch = np.full((sum(map(len, arrays)), *longest), entry.pad, dtype=arrays[0].dtype)
     row = 0
     for array in arrays:
         window = (slice(row, row + len(array)), *(slice(0, length) for length in array.shape[1:]))
@@ -46,42 +54,92 @@ def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:
     return batch
 
 
-def split(outputs: Feeds, requests: Sequence[Feeds], open_axes: Mapping[str, Sequence[int]]) -> list[Feeds]:
-    """Give each request its rows of the batch's outputs, without the padding of its neighbours.
+def _of_shapes(entry: BatchInput, shapes: Sequence[tuple[int, ...]]) -> NDArray[Any]:
+    """Source: triton-inference-server/backend, src/backend_input_collector.cc, BatchInputShape and the following.
+
+    Element counts are of whole requests, rows included; item shapes are one for each row.
+    """
+    counts = [int(np.prod(shape)) for shape in shapes]
+    items = [shape[1:] for shape in shapes for _ in range(shape[0])]
+    if entry.kind == "BATCH_ELEMENT_COUNT":
+        values = np.array(counts)
+    elif entry.kind == "BATCH_ACCUMULATED_ELEMENT_COUNT":
+        values = np.cumsum(counts)
+    elif entry.kind == "BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO":
+        values = np.cumsum([0, *counts])
+    elif entry.kind == "BATCH_MAX_ELEMENT_COUNT_AS_SHAPE":
+        values = np.zeros(max(counts))  # only its shape has a meaning
+    else:  # BATCH_ITEM_SHAPE, BATCH_ITEM_SHAPE_FLATTEN
+        values = np.array(items).reshape(len(items), len(shapes[0]) - 1)
+        values = values.reshape(-1) if entry.kind == "BATCH_ITEM_SHAPE_FLATTEN" else values
+    return values.astype(entry.dtype)
+
+
+def split(plan: Plan, outputs: Feeds, requests: Sequence[Feeds], specs: Mapping[str, TensorSpec]) -> list[Feeds]:
+    """Give each request its part of the batch's outputs, without the padding of its neighbours.
 
     An output's axis is cut back to the request's own length if the signature leaves that axis open and it
-    came out as long as the same axis of the padded input (token states [B, L, H] of ids [B, L]).
+    came out as long as the same axis of a padded input (token states [B, L, H] of ids [B, L]).
 
     Args:
-        outputs: name → [B, ...].
+        plan: of the model.
+        outputs: name → [B, ...], or one dimension to be dealt out.
         requests: what `merge` was given.
-        open_axes: output name → the axes (1, 2, …) whose size the signature leaves open.
+        specs: the signature's outputs.
 
     Returns:
         Per request name → [N, ...], in the order of `requests`.
 
     Raises:
-        ValueError: an output has not one row for each row of the batch, so the model cannot be batched.
+        BadOutput: an output has not one row for each row of the batch, or too few elements to deal out.
     """
-    sizes = [len(next(iter(feeds.values()))) for feeds in requests]
+    parts: list[Feeds] = [{} for _ in requests]
     for name, output in outputs.items():
-        if output.ndim == 0 or len(output) != sum(sizes):
-            expected = f"expected [{sum(sizes)}, …], a row for each row of the batch; set max_batch_size to 0"
-            raise ValueError(f"output '{name}' has shape {list(output.shape)}; {expected}")
-    ends = np.cumsum(sizes)
-    return [
-        {
-            name: _cut(output[end - size : end], open_axes.get(name, ()), feeds, requests)
-            for name, output in outputs.items()
-        }
-        for feeds, size, end in zip(requests, sizes, ends, strict=True)
-    ]
+        scatter = plan.batch_outputs.get(name)
+        cut = _dealt(scatter, output, requests) if scatter else _rows(plan, specs[name], output, requests)
+        for part, array in zip(parts, cut, strict=True):
+            part[name] = array
+    return parts
 
 
-def _cut(rows: NDArray[Any], axes: Sequence[int], feeds: Feeds, requests: Sequence[Feeds]) -> NDArray[Any]:
-    for axis in axes:
-        for name, array in feeds.items():
-            if axis < array.ndim and rows.shape[axis] == max(other[name].shape[axis] for other in requests):
-                rows = rows.take(range(array.shape[axis]), axis) if array.shape[axis] < rows.shape[axis] else rows
-                break
-    return np.ascontiguousarray(rows)
+def _rows(plan: Plan, spec: TensorSpec, output: NDArray[Any], requests: Sequence[Feeds]) -> Iterator[NDArray[Any]]:
+    sizes = [rows(request) for request in requests]
+    if output.ndim == 0 or len(output) != sum(sizes):
+        expected = f"expected [{sum(sizes)}, ...], a row for each row of the batch; set max_batch_size to 0"
+        raise BadOutput(f"output '{spec.name}' has shape {list(output.shape)}; {expected}")
+    if len(requests) == 1:
+        yield output
+        return
+    padded = [name for name in requests[0] if plan.inputs[name].padded]
+    start = 0
+    for request, size in zip(requests, sizes, strict=True):
+        part = output[start : start + size]
+        for axis in spec.open_axes:
+            length = _own_length(axis, part.shape[axis], [(request[name], requests, name) for name in padded])
+            part = part if length == part.shape[axis] else part[(slice(None),) * axis + (slice(0, length),)]
+        yield part
+        start += size
+
+
+def _own_length(axis: int, size: int, candidates: Sequence[tuple[NDArray[Any], Sequence[Feeds], str]]) -> int:
+    for array, requests, name in candidates:
+        if axis < array.ndim and size == max(request[name].shape[axis] for request in requests):
+            return int(array.shape[axis])
+    return size
+
+
+def _dealt(entry: BatchOutput, output: NDArray[Any], requests: Sequence[Feeds]) -> Iterator[NDArray[Any]]:
+    flat, start = output.reshape(-1), 0
+    for request in requests:
+        source = request[entry.source].shape
+        shape = [source[axis] if size == -1 else size for axis, size in enumerate(entry.shape)]
+        count = int(np.prod(shape))
+        if start + count > len(flat):
+            raise BadOutput(f"output '{entry.target}' has {len(flat)} elements; expected {start + count} or more")
+        yield flat[start : start + count].reshape(shape)
+        start += count
+
+
+def rows(request: Feeds) -> int:
+    """How many rows a request has."""
+    return len(next(iter(request.values())))

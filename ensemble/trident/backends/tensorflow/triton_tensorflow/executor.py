@@ -1,0 +1,248 @@
+"""Answers batches of requests with a model: merge, cut, call, split, and no request pays for another's mistake."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from triton_tensorflow.batching import BadOutput, merge, rows, split
+from triton_tensorflow.cutting import Cost, cut, measure
+from triton_tensorflow.engines import Engine, Failure, Feeds, InvalidInput
+from triton_tensorflow.metrics import Counts
+from triton_tensorflow.plan import Input, Plan
+from triton_tensorflow.settings import Settings
+from triton_tensorflow.signatures import Signature
+
+
+@dataclass
+class Request:
+    """One request of a batch.
+
+    Attributes:
+        index: its place among the requests that Triton sent.
+        feeds: input name → array.
+        fetch: the outputs it wants.
+        answer: output name → array, once it is known.
+        error: why there is none.
+    """
+
+    index: int
+    feeds: Feeds
+    fetch: frozenset[str]
+    answer: Feeds = field(default_factory=dict)
+    error: Exception | None = None
+
+
+@dataclass
+class _Unit:
+    """What is never cut: a request, or one row of a request that carries its own padding."""
+
+    request: Request
+    feeds: Feeds
+    answer: Feeds = field(default_factory=dict)
+
+
+# Called with the requests that are answered, and whether others of the batch are still to come.
+Deliver = Callable[[Sequence[Request], bool], None]
+
+
+class Executor:
+    """Runs batches on one loaded model."""
+
+    def __init__(self, engine: Engine, signature: Signature, plan: Plan, settings: Settings) -> None:
+        """Take a loaded model, and measure what a call costs if cutting a batch can pay."""
+        self._engine = engine
+        self._signature = signature
+        self._plan = plan
+        self._repeatable = not (signature.stateful or plan.sequence)
+        self._max_value = settings.max_value
+        self._padded = [entry for entry in plan.inputs.values() if entry.padded]
+        self._trims = bool(self._padded) and all(entry.spec.shape == (-1, -1) for entry in self._padded)
+        self.counts = Counts()
+        self.cost = self._measure()
+
+    def check(self, feeds: Feeds) -> None:
+        """Refuse what the model cannot take, before it meets other requests.
+
+        Raises:
+            InvalidInput: names the input, what was received and what was expected.
+        """
+        for name, entry in self._plan.inputs.items():
+            array = feeds.get(name)
+            if array is None:
+                if not entry.optional:
+                    raise InvalidInput(f"input '{name}' is missing; send all of {sorted(self._plan.inputs)}")
+                continue
+            _check_shape(entry, array)
+            if self._max_value is not None and array.size and array.dtype.kind in "iu":
+                _check_range(name, array, self._max_value)
+        if self._plan.batched:
+            sizes = {name: len(array) for name, array in feeds.items()}
+            if len(set(sizes.values())) > 1:
+                raise InvalidInput(f"inputs have different numbers of rows: {sizes}; send the same number for all")
+
+    def run(self, requests: Sequence[Request], deliver: Deliver) -> None:
+        """Answer requests that were checked, those with the same inputs in one batch.
+
+        Args:
+            requests: any number, in Triton's order.
+            deliver: is given each request once, as soon as its answer or error is known.
+        """
+        groups: dict[object, list[Request]] = {}
+        for request in requests:
+            key = tuple(request.feeds) if self._plan.batched else request.index
+            groups.setdefault(key, []).append(request)
+        left = len(groups)
+        for group in groups.values():
+            left -= 1
+            self._run_group(group, deliver, left > 0)
+
+    def _run_group(self, group: list[Request], deliver: Deliver, more: bool) -> None:
+        fetch = sorted(frozenset().union(*(request.fetch for request in group)))
+        units = self._units(group, fetch)
+        parts = self._parts(units)
+        waiting = {request.index: sum(unit.request is request for unit in units) for request in group}
+        for number, part in enumerate(parts, start=1):
+            self._run_part(part, fetch)
+            for unit in part:
+                waiting[unit.request.index] -= 1
+            done = list(
+                {unit.request.index: unit.request for unit in part if waiting[unit.request.index] == 0}.values()
+            )
+            for request in done:
+                _assemble(request, [unit for unit in units if unit.request is request])
+            deliver(done, more or number < len(parts))
+
+    def _units(self, group: list[Request], fetch: Sequence[str]) -> list[_Unit]:
+        """The requests, or their rows if these end in padding that no wanted output would show."""
+        follows = any(self._signature.outputs[name].open_axes for name in fetch)
+        if self.cost is None or follows or not self._trims:
+            return [_Unit(request, request.feeds) for request in group]
+        units = []
+        for request in group:
+            lengths = self._lengths(request.feeds)
+            if lengths is None:
+                units.append(_Unit(request, request.feeds))
+            else:
+                units += [_Unit(request, self._row(request.feeds, row, length)) for row, length in enumerate(lengths)]
+        return units
+
+    def _lengths(self, feeds: Feeds) -> list[int] | None:
+        """Each row's length without its padding, ≥ 1; None if no row is shorter than the request."""
+        width, longest = 0, np.zeros(rows(feeds), dtype=int)
+        for entry in self._padded:
+            array = feeds[entry.spec.name]
+            used = array != entry.pad
+            width = max(width, array.shape[1])
+            if array.shape[1] and not used[:, -1].all():
+                own = np.where(used.any(axis=1), array.shape[1] - used[:, ::-1].argmax(axis=1), min(1, array.shape[1]))
+            else:
+                own = np.full(len(array), array.shape[1])
+            longest = np.maximum(longest, own)
+        return None if (longest == width).all() else longest.tolist()
+
+    def _row(self, feeds: Feeds, row: int, length: int) -> Feeds:
+        padded = {entry.spec.name for entry in self._padded}
+        return {
+            name: array[row : row + 1, :length] if name in padded else array[row : row + 1]
+            for name, array in feeds.items()
+        }
+
+    def _parts(self, units: list[_Unit]) -> list[list[_Unit]]:
+        """The cheapest sub-batches."""
+        if self.cost is None or len(units) == 1:
+            return [units]
+        lengths = [self._size(unit.feeds) for unit in units]
+        if len(set(lengths)) == 1:
+            return [units]
+        parts = [[units[index] for index in group] for group in cut(lengths, self.cost)]
+        self.counts.parts += len(parts) - 1
+        return parts
+
+    def _size(self, feeds: Feeds) -> int:
+        """Cells of one row of the widest padded input."""
+        return max(int(np.prod(feeds[entry.spec.name].shape[1:])) for entry in self._padded)
+
+    def _run_part(self, part: list[_Unit], fetch: Sequence[str]) -> None:
+        alive = [unit for unit in part if unit.request.error is None]
+        if not alive:
+            return
+        try:
+            self._answer(alive, fetch)
+        except (InvalidInput, Failure) as error:
+            requests = list({unit.request.index: unit.request for unit in alive}.values())
+            if len(requests) == 1 or not self._repeatable:
+                for request in requests:
+                    request.error = error
+                return
+            self.counts.retries += 1  # find the one that TensorFlow refuses; its neighbours get their answers
+            for request in requests:
+                own = [unit for unit in alive if unit.request is request]
+                self._run_part(own, sorted(request.fetch))
+        except BadOutput as error:
+            for unit in alive:
+                unit.request.error = error
+
+    def _answer(self, units: list[_Unit], fetch: Sequence[str]) -> None:
+        requests = [unit.feeds for unit in units]
+        feeds = merge(self._plan, requests) if self._plan.batched else requests[0]
+        start = perf_counter()
+        outputs = self._engine(feeds, fetch) if fetch else {}
+        self.counts.call_s += perf_counter() - start
+        self.counts.calls += 1
+        if not self._plan.batched:
+            units[0].answer = outputs
+            return
+        for unit, answer in zip(units, split(self._plan, outputs, requests, self._signature.outputs), strict=True):
+            unit.answer = answer
+        for entry in self._padded if len(requests) > 1 else ():
+            name = entry.spec.name
+            self.counts.cells += feeds[name].size
+            self.counts.padding += feeds[name].size - sum(request[name].size for request in requests)
+
+    def _measure(self) -> Cost | None:
+        if not self._padded or not self._repeatable:
+            return None
+        fetch = sorted(self._signature.outputs)
+        try:
+            cost = measure(lambda rows, length: self._engine(self._specimen(rows, length), fetch))
+        except (InvalidInput, Failure):  # the model takes no made-up values; then batches stay whole
+            return None
+        return cost if cost.cell_s > 0 else None
+
+    def _specimen(self, rows: int, length: int) -> Feeds:
+        feeds = {}
+        for name, entry in self._plan.inputs.items():
+            tail = entry.spec.shape[1:] if entry.spec.shape else ()
+            shape = [rows, *((length if entry.padded else 1) if size == -1 else size for size in tail)]
+            feeds[name] = np.full(shape, b"" if entry.dtype is np.object_ else 1, entry.dtype)
+        for batch_input in self._plan.batch_inputs:
+            return merge(self._plan, [feeds]) if batch_input else feeds
+        return feeds
+
+
+def _assemble(request: Request, units: list[_Unit]) -> None:
+    if request.error is None:
+        if len(units) == 1:
+            request.answer = units[0].answer
+        else:
+            request.answer = {name: np.concatenate([unit.answer[name] for unit in units]) for name in units[0].answer}
+
+
+def _check_shape(entry: Input, array: NDArray[np.generic]) -> None:
+    expected = entry.spec.shape
+    if entry.flat or expected is None:
+        return
+    if len(expected) != array.ndim or any(
+        size not in (-1, got) for size, got in zip(expected, array.shape, strict=True)
+    ):
+        raise InvalidInput(f"input '{entry.spec.name}' has shape {list(array.shape)}; expected {list(expected)}")
+
+
+def _check_range(name: str, array: NDArray[np.generic], largest: int) -> None:
+    low, high = int(array.min()), int(array.max())
+    if low < 0 or high > largest:
+        found = low if low < 0 else high
+        raise InvalidInput(f"input '{name}' holds {found}; expected 0 to {largest} (parameter MAX_VALUE)")

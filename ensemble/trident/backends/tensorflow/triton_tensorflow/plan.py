@@ -1,0 +1,240 @@
+"""How the tensors of config.pbtxt meet those of the signature: checked once, at load.
+
+Axis letters: B rows of a batch, N rows of one request; the others are the model's own.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from triton_tensorflow.settings import Settings
+from triton_tensorflow.signatures import DATA_TYPES, Signature, TensorSpec
+
+CONTROLS = (
+    "CONTROL_SEQUENCE_START",
+    "CONTROL_SEQUENCE_END",
+    "CONTROL_SEQUENCE_READY",
+    "CONTROL_SEQUENCE_CORRID",
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input that requests bring, a control of the sequence batcher included.
+
+    Attributes:
+        spec: of the signature.
+        dtype: numpy's.
+        flat: whether the requests of a batch are joined end to end, into one dimension.
+        padded: whether they are padded to the longest of the batch.
+        optional: whether a request may leave it out.
+        pad: what fills it up.
+    """
+
+    spec: TensorSpec
+    dtype: Any
+    flat: bool = False
+    padded: bool = False
+    optional: bool = False
+    pad: Any = 0
+
+
+@dataclass(frozen=True)
+class BatchInput:
+    """An input made of the shapes of a batch's requests.
+
+    Attributes:
+        kind: Triton's, BATCH_ELEMENT_COUNT and so on.
+        targets: the inputs of the signature that get it.
+        source: the request's input whose shapes count.
+        dtype: numpy's.
+    """
+
+    kind: str
+    targets: tuple[str, ...]
+    source: str
+    dtype: Any
+
+
+@dataclass(frozen=True)
+class BatchOutput:
+    """An output, one dimension for the whole batch, that is dealt out by the shapes of a source input.
+
+    Attributes:
+        target: its name.
+        source: the request's input whose shape replaces the open dims.
+        shape: per request, with the batch axis if there is one; -1 where the source's size goes.
+    """
+
+    target: str
+    source: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of requests.
+
+    Attributes:
+        batched: whether axis 0 is the batch.
+        sequence: whether the sequence batcher forms the batches, so that their order matters.
+        inputs: name → input.
+        batch_inputs: to be computed.
+        batch_outputs: name → how it is dealt out.
+    """
+
+    batched: bool
+    sequence: bool
+    inputs: dict[str, Input]
+    batch_inputs: tuple[BatchInput, ...]
+    batch_outputs: dict[str, BatchOutput]
+
+
+def make_plan(config: Mapping[str, Any], signature: Signature, settings: Settings) -> Plan:
+    """Compare the configuration with the signature.
+
+    Args:
+        config: Triton's `model_config`, completed.
+        signature: of the model.
+        settings: of the model.
+
+    Raises:
+        ValueError: they disagree; one line for each name, data type or shape that does.
+    """
+    batched = config["max_batch_size"] > 0
+    batch_inputs = tuple(map(_batch_input, config.get("batch_input") or ()))
+    scattered = {name: entry for entry in config.get("batch_output") or () for name in entry["target_name"]}
+    checker = _Checker(signature, batched, {entry.source for entry in batch_inputs})
+    controls = list(control_entries(config))
+    inputs = {entry["name"]: checker.input(entry, settings) for entry in config["input"]}
+    inputs |= {entry["name"]: checker.control(entry, settings) for entry in controls}
+    checker.no_more_inputs([*inputs, *(name for entry in batch_inputs for name in entry.targets)])
+    for entry in config["output"]:
+        checker.output(entry, scattered)
+    if checker.faults:
+        raise ValueError("config.pbtxt and the model's signature disagree:\n" + "\n".join(checker.faults))
+    outputs = {entry["name"]: entry for entry in config["output"]}
+    return Plan(
+        batched=batched,
+        sequence="sequence_batching" in config,
+        inputs={name: entry for name, entry in inputs.items() if entry is not None},
+        batch_inputs=batch_inputs,
+        batch_outputs={
+            name: BatchOutput(name, entry["source_input"][0], tuple(full_dims(outputs[name], batched)))
+            for name, entry in scattered.items()
+            if name in outputs
+        },
+    )
+
+
+def full_dims(entry: Mapping[str, Any], batched: bool) -> list[int]:
+    """The shape that the model sees for an entry of config.pbtxt: `reshape` if it has one, behind the batch axis."""
+    dims = entry["reshape"].get("shape", []) if entry.get("reshape") is not None else entry["dims"]
+    return [*([-1] if batched else []), *map(int, dims)]
+
+
+def _batch_input(entry: Mapping[str, Any]) -> BatchInput:
+    dtype = np.float32 if entry["data_type"] == "TYPE_FP32" else np.int32
+    return BatchInput(entry["kind"], tuple(entry["target_name"]), entry["source_input"][0], dtype)
+
+
+def control_entries(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The sequence batcher's controls as entries of inputs."""
+    for entry in (config.get("sequence_batching") or {}).get("control_input") or ():
+        for control in entry["control"]:
+            kinds = ("int32_false_true", "fp32_false_true", "bool_false_true")
+            chosen = next((kind for kind in kinds if control.get(kind)), None)
+            data_type = f"TYPE_{chosen.partition('_')[0].upper()}" if chosen else control["data_type"]
+            yield {"name": entry["name"], "data_type": data_type, "dims": [1]}
+
+
+class _Checker:
+    """Collects what disagrees, a line each."""
+
+    def __init__(self, signature: Signature, batched: bool, sources: set[str]) -> None:
+        self._signature = signature
+        self._batched = batched
+        self._sources = sources
+        self.faults: list[str] = []
+
+    def input(self, entry: Mapping[str, Any], settings: Settings) -> Input | None:
+        spec = self._find("input", self._signature.inputs, entry)
+        if spec is None:
+            return None
+        dtype = DATA_TYPES[spec.type_name].dtype
+        optional = bool(entry.get("optional"))
+        dims = full_dims(entry, self._batched)
+        ragged = bool(entry.get("allow_ragged_batch")) or entry["name"] in self._sources
+        if self._batched and ragged and spec.shape == (-1,):
+            return Input(spec, dtype, flat=True, optional=optional)
+        if not self._fits("input", spec, dims, exact=False):
+            return None
+        padded = self._batched and bool(entry.get("allow_ragged_batch"))
+        if padded and spec.shape is None:
+            self.faults.append(f"input '{spec.name}': expected a known rank for allow_ragged_batch; found none")
+            return None
+        pad = _pad(settings.pad_value, dtype, spec) if padded else 0
+        return Input(spec, dtype, padded=padded, optional=optional, pad=pad)
+
+    def control(self, entry: Mapping[str, Any], settings: Settings) -> Input | None:
+        spec = self._find("sequence control", self._signature.inputs, entry)
+        if spec is None or not self._fits("sequence control", spec, full_dims(entry, self._batched), exact=False):
+            return None
+        return Input(spec, DATA_TYPES[spec.type_name].dtype)
+
+    def output(self, entry: Mapping[str, Any], scattered: Mapping[str, Any]) -> None:
+        spec = self._find("output", self._signature.outputs, entry)
+        if spec is not None and entry["name"] not in scattered:
+            self._fits("output", spec, full_dims(entry, self._batched), exact=True)
+
+    def no_more_inputs(self, known: Sequence[str]) -> None:
+        for name in known:
+            if name not in self._signature.inputs and not any(f"'{name}'" in fault for fault in self.faults):
+                self.faults.append(f"batch_input '{name}': expected one of {sorted(self._signature.inputs)}")
+        for name in sorted(set(self._signature.inputs) - set(known)):
+            self.faults.append(f"input '{name}': expected an entry, as the signature has it; found none")
+
+    def _find(self, kind: str, specs: Mapping[str, TensorSpec], entry: Mapping[str, Any]) -> TensorSpec | None:
+        spec = specs.get(entry["name"])
+        if spec is None:
+            self.faults.append(f"{kind} '{entry['name']}': expected one of {sorted(specs)}, as the signature has them")
+        elif spec.type_name not in DATA_TYPES:
+            self.faults.append(f"{kind} '{spec.name}': the model has {spec.type_name}, which Triton cannot carry")
+        elif spec.data_type != entry["data_type"]:
+            self.faults.append(f"{kind} '{spec.name}': expected {spec.data_type}; found {entry['data_type']}")
+        else:
+            return spec
+        return None
+
+    def _fits(self, kind: str, spec: TensorSpec, dims: Sequence[int], exact: bool) -> bool:
+        """Whether every shape that the configuration lets through (for outputs: promises) is the model's."""
+        if spec.shape is None:
+            return True
+        same_rank = len(spec.shape) == len(dims)
+        pairs = list(zip(spec.shape, dims, strict=True)) if same_rank else []
+        if same_rank and all(size == dim or (size == -1 and not exact) for size, dim in pairs):
+            return not self._batched or self._batches(kind, spec)
+        batch = " with the batch axis, as max_batch_size > 0" if self._batched else ""
+        self.faults.append(f"{kind} '{spec.name}': expected {list(spec.shape)}; found {list(dims)}{batch}")
+        return False
+
+    def _batches(self, kind: str, spec: TensorSpec) -> bool:
+        if spec.shape is None or (spec.shape and spec.shape[0] == -1):
+            return True
+        hint = "expected an open first axis for batching, or max_batch_size: 0"
+        self.faults.append(f"{kind} '{spec.name}': the model has {list(spec.shape)}; {hint}")
+        return False
+
+
+def _pad(value: str | None, dtype: Any, spec: TensorSpec) -> Any:
+    if dtype is np.object_:
+        return (value or "").encode()
+    try:
+        number = dtype(0) if value is None else dtype(value)
+    except (ValueError, OverflowError):
+        number = None
+    if number is None or (value is not None and np.issubdtype(dtype, np.integer) and int(value) != int(number)):
+        raise ValueError(f"parameter PAD_VALUE is '{value}'; expected a {spec.data_type} for input '{spec.name}'")
+    return number
