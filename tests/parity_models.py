@@ -64,8 +64,12 @@ def _write(folder: Path) -> None:
     save("fixed", lambda x: {"y": x + 1.0}, spec("x", (4, 2)))
     save("unknown_rank", lambda x: {"y": tf.cast(tf.shape(x), tf.float32)}, spec("x", None))
     save("matrix", lambda x: {"y": tf.transpose(x, [0, 2, 1])}, spec("x", (None, 2, 3)))
-    save("dense", lambda x: {"y": tf.nn.relu(x @ weights + 1.0)}, spec("x", (None, 4)), weights=(
-        weights := tf.Variable(tf.reshape(tf.range(16.0), (4, 4)))))
+    save(
+        "dense",
+        lambda x: {"y": tf.nn.relu(x @ weights + 1.0)},
+        spec("x", (None, 4)),
+        weights=(weights := tf.Variable(tf.reshape(tf.range(16.0), (4, 4)))),
+    )
     save("no_rows", lambda x: {"y": tf.reduce_sum(x, axis=0)}, spec("x", (None, None)))
     save("upper", lambda words: {"y": tf.strings.upper(words)}, spec("words", (None, None), tf.string))
 
@@ -76,26 +80,55 @@ def _write(folder: Path) -> None:
         spec("ids", (None, None), tf.int32),
         table=table,
     )
-    save("sums", lambda ids: {"total": tf.reduce_sum(tf.gather(table, ids), axis=1)}, spec("ids", (None, None), tf.int32), table=table)
-    save("shapes", lambda ids: {"shape": tf.tile(tf.shape(ids)[None], (tf.shape(ids)[0], 1))}, spec("ids", (None, None), tf.int32))
+    save(
+        "sums",
+        lambda ids: {"total": tf.reduce_sum(tf.gather(table, ids), axis=1)},
+        spec("ids", (None, None), tf.int32),
+        table=table,
+    )
+    save(
+        "shapes",
+        lambda ids: {"shape": tf.tile(tf.shape(ids)[None], (tf.shape(ids)[0], 1))},
+        spec("ids", (None, None), tf.int32),
+    )
 
     counter = tf.Variable(0, dtype=tf.int32)
-    save("counter", lambda x: {"count": counter.assign_add(1) + 0 * x, "row": tf.gather(table, x)[..., 0]},
-         spec("x", (None, 1), tf.int32), counter=counter, table=table)
+    save(
+        "counter",
+        lambda x: {"count": counter.assign_add(1) + 0 * x, "row": tf.gather(table, x)[..., 0]},
+        spec("x", (None, 1), tf.int32),
+        counter=counter,
+        table=table,
+    )
 
     def batch_inputs(values: Any, counts: Any, ends: Any, bounds: Any, widest: Any, items: Any, flat_items: Any) -> Any:
         rows = tf.shape(items)[0]
+
         def told(tensor: Any) -> Any:
             return tf.tile(tf.reshape(tf.cast(tensor, tf.float32), (1, -1)), (rows, 1))
+
         return {
-            "values_out": told(values), "doubled": values * 2.0, "counts_out": told(counts), "ends_out": told(ends),
-            "bounds_out": told(bounds), "widest_out": told(tf.shape(widest)[0]), "items_out": told(items),
+            "values_out": told(values),
+            "doubled": values * 2.0,
+            "counts_out": told(counts),
+            "ends_out": told(ends),
+            "bounds_out": told(bounds),
+            "widest_out": told(tf.shape(widest)[0]),
+            "items_out": told(items),
             "flat_items_out": told(flat_items),
         }
 
-    save("batch_inputs", batch_inputs, spec("values", (None,)), spec("counts", (None,)), spec("ends", (None,), tf.int32),
-         spec("bounds", (None,), tf.int32), spec("widest", (None,), tf.int32), spec("items", (None, None), tf.int32),
-         spec("flat_items", (None,), tf.int32))
+    save(
+        "batch_inputs",
+        batch_inputs,
+        spec("values", (None,)),
+        spec("counts", (None,)),
+        spec("ends", (None,), tf.int32),
+        spec("bounds", (None,), tf.int32),
+        spec("widest", (None,), tf.int32),
+        spec("items", (None, None), tf.int32),
+        spec("flat_items", (None,), tf.int32),
+    )
 
     total = tf.Variable(tf.zeros((4, 1)))
 
@@ -106,8 +139,16 @@ def _write(folder: Path) -> None:
             told = [tf.cast(start, tf.float32), end, tf.cast(ready, tf.float32), tf.cast(corrid, tf.float32)]
             return {"total": tf.identity(kept), "controls": tf.concat(told, axis=1)}
 
-    save("sequence", sequence, spec("x", (None, 1)), spec("start", (None, 1), tf.int32), spec("end", (None, 1)),
-         spec("ready", (None, 1), tf.bool), spec("corrid", (None, 1), tf.uint64), total=total)
+    save(
+        "sequence",
+        sequence,
+        spec("x", (None, 1)),
+        spec("start", (None, 1), tf.int32),
+        spec("end", (None, 1)),
+        spec("ready", (None, 1), tf.bool),
+        spec("corrid", (None, 1), tf.uint64),
+        total=total,
+    )
 
     operations = tf.load_op_library(operation_library())
     save("custom_operation", lambda words: {"y": operations.case_fold_utf8(words)}, spec("words", (None, 1), tf.string))

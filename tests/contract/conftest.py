@@ -4,8 +4,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import parity_models
 import pytest
 import savedmodels
+from backend_server import BackendServer
 from conftest import RunTrident
 from leftovers import leftovers
 from trident.server.lifecycle import Server
@@ -48,3 +50,24 @@ def client(request: pytest.FixtureRequest, server: Server) -> Iterator[Client]:
     url = server.http_url if request.param == "http" else server.grpc_url
     with Client(url, timeout_s=20) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the backend's parity models."""
+    folder = tmp_path_factory.mktemp("parity_models")
+    parity_models.write_all(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendServer]:
+    """A server of its own, into which a test loads its model; it says what TensorFlow and XLA say."""
+    repository = tmp_path_factory.mktemp("backend_repository")
+    shutil.copytree(MODELS / "identity", repository / "identity")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+        with Server(repository, http_port=0, grpc_port=0, metrics_port=0) as running:
+            with Client(running.grpc_url, timeout_s=60) as client:
+                yield BackendServer(running, client)
+        assert leftovers(running) == []
