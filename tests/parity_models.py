@@ -64,11 +64,12 @@ def _write(folder: Path) -> None:
     save("fixed", lambda x: {"y": x + 1.0}, spec("x", (4, 2)))
     save("unknown_rank", lambda x: {"y": tf.cast(tf.shape(x), tf.float32)}, spec("x", None))
     save("matrix", lambda x: {"y": tf.transpose(x, [0, 2, 1])}, spec("x", (None, 2, 3)))
+    weights = tf.Variable(tf.reshape(tf.range(16.0), (4, 4)))
     save(
         "dense",
         lambda x: {"y": tf.nn.relu(x @ weights + 1.0)},
         spec("x", (None, 4)),
-        weights=(weights := tf.Variable(tf.reshape(tf.range(16.0), (4, 4)))),
+        weights=weights,
     )
     save("no_rows", lambda x: {"y": tf.reduce_sum(x, axis=0)}, spec("x", (None, None)))
     save("upper", lambda words: {"y": tf.strings.upper(words)}, spec("words", (None, None), tf.string))
@@ -86,11 +87,17 @@ def _write(folder: Path) -> None:
         spec("ids", (None, None), tf.int32),
         table=table,
     )
-    save(
-        "shapes",
-        lambda ids: {"shape": tf.tile(tf.shape(ids)[None], (tf.shape(ids)[0], 1))},
-        spec("ids", (None, None), tf.int32),
-    )
+    # Dear enough a position that cutting a batch pays; an answer tells how long the rows of its call were.
+    wide = tf.Variable(tf.ones((256, 256)))
+
+    def attentive(ids: Any) -> Any:
+        states = tf.cast(ids > 0, tf.float32)[..., None] * wide[0]
+        for _ in range(4):
+            states = states @ wide / 256.0
+        longest = tf.fill((tf.shape(ids)[0], 1), tf.shape(ids)[1])
+        return {"total": tf.reduce_sum(states[..., :1], axis=1), "longest": longest}
+
+    save("attentive", attentive, spec("ids", (None, None), tf.int32), wide=wide)
 
     counter = tf.Variable(0, dtype=tf.int32)
     save(

@@ -32,6 +32,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+backend = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The `tensorflow` backend alone.")
+app.add_typer(backend, name="backend")
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 INTERRUPTED = 130  # as typer exits on Ctrl-C: 128 + SIGINT
@@ -130,6 +132,8 @@ def build(
         print(f"{result.name} version {result.version} stays; its settings in {model_repository} are updated")
     else:
         print(f"{result.name} version {result.version} in {model_repository} is already made of this; nothing built")
+    if not result.ragged:
+        stderr.print("padding changes this model's answers, so only texts of equal length will share a batch")
     changed = result.created or result.configured
     if changed and any(state.model_repository == str(model_repository.resolve()) for state in running_servers()):
         print("a server of this repository runs; it goes on with what it has loaded until you restart it")
@@ -237,6 +241,36 @@ def perf_analyzer(context: typer.Context) -> None:
     from trident.perf_analyzer import run
 
     run(context.args)
+
+
+@backend.command("install")
+def backend_install(
+    directory: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Triton's backend directory, such as /opt/tritonserver/backends.")
+    ],
+    force: Annotated[bool, typer.Option("--force", help="Replace unknown files in DIR/tensorflow, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the `tensorflow` backend to DIR/tensorflow.
+
+    An earlier one, or NVIDIA's library, is replaced. Nothing of Trident is needed there to serve.
+    """
+    from dataclasses import asdict
+
+    from trident.backend_install import install
+
+    result = install(directory, force)
+    if as_json:
+        print(json.dumps(asdict(result), default=str))
+        return
+    print(f"installed the tensorflow backend in {result.path}")
+    if result.link is not None:
+        print(f"replaced the link to {result.link}, which is left as it was")
+    if result.nvidias:
+        print(f"replaced NVIDIA's {', '.join(result.nvidias)} (Triton prefers its library to a model.py beside it)")
+    if result.unknown:
+        print(f"replaced, as --force asks: {', '.join(result.unknown)}")
+    print(f"next: pip install -r {result.requirements} (for the Python that Triton's stub uses), then restart Triton")
 
 
 @app.command()

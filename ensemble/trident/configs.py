@@ -11,7 +11,7 @@ from trident.service import STEPS, Serving, Spec
 HEADER = "# Written by `trident build` from service.toml; change that and build again.\n"
 
 
-def render(spec: Spec, classes: int, version: int, kept: list[int]) -> dict[str, str]:
+def render(spec: Spec, classes: int, version: int, kept: list[int], *, ragged: bool) -> dict[str, str]:
     """The text of each config.pbtxt.
 
     Args:
@@ -19,11 +19,12 @@ def render(spec: Spec, classes: int, version: int, kept: list[int]) -> dict[str,
         classes: number of labels.
         version: the version that the ensemble pins its steps to.
         kept: all versions that are to be loaded; named, so that one that a killed build left does not count.
+        ragged: whether texts of different lengths may be padded to share a batch.
 
     Returns:
         Model name → text, the ensemble last.
     """
-    messages = [_preprocess(spec), _model(spec, classes), _postprocess(spec, classes), _ensemble(spec, version)]
+    messages = [_preprocess(spec), _model(spec, classes, ragged), _postprocess(spec, classes), _ensemble(spec, version)]
     for message in messages[:-1]:
         message.version_policy.specific.versions.extend(kept)
     return {message.name: HEADER + text_format.MessageToString(message) for message in messages}
@@ -48,10 +49,10 @@ def _preprocess(spec: Spec) -> pb.ModelConfig:
     return message
 
 
-def _model(spec: Spec, classes: int) -> pb.ModelConfig:
+def _model(spec: Spec, classes: int, ragged: bool) -> pb.ModelConfig:
     message = pb.ModelConfig(name=f"{spec.name}_model", backend="tensorflow")
     # Ragged: requests of different lengths share a batch; the backend pads them to the longest in it.
-    message.input.add(name="input_ids", data_type=pb.TYPE_INT32, dims=[-1], allow_ragged_batch=True)
+    message.input.add(name="input_ids", data_type=pb.TYPE_INT32, dims=[-1], allow_ragged_batch=ragged)
     message.output.add(name="logits", data_type=pb.TYPE_FP32, dims=[classes])
     message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_AUTO, count=spec.serving.model_instances)
     message.parameters["TF_NUM_INTRA_THREADS"].string_value = str(spec.serving.threads)

@@ -7,6 +7,7 @@ __all__ = [
     "DataError",
     "DownloadError",
     "ExportError",
+    "InstallError",
     "ServerStartError",
     "ServiceError",
     "TridentError",
@@ -23,6 +24,10 @@ class DownloadError(TridentError):
 
 class ExportError(TridentError):
     """A model could not be written as a SavedModel, or what was written does not run."""
+
+
+class InstallError(TridentError):
+    """The `tensorflow` backend could not be installed; the backend directory is as it was."""
 
 
 class ServiceError(TridentError):

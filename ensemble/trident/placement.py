@@ -32,9 +32,9 @@ class Placement:
                 step()
 
     def place(self, new: Path, place: Path) -> None:
-        """Move `new` to `place`; a file that is replaced is missing at no moment."""
+        """Move `new` to `place`; a file that a file replaces is missing at no moment."""
         old = self._aside / str(len(self._undo))
-        if place.is_dir():
+        if place.is_dir() or (new.is_dir() and os.path.lexists(place)):  # a link is moved itself, not what it leads to
             place.rename(old)
             self._undo.append(lambda: _restore(old, place))
         elif place.exists():

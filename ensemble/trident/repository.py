@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -40,6 +41,7 @@ class BuildResult:
         created: False if the newest version was already made of the same input.
         configured: whether a config.pbtxt has changed.
         models: the models written, the ensemble last.
+        ragged: whether texts of different lengths share a batch; not if padding changes the model's answers.
     """
 
     name: str
@@ -47,6 +49,7 @@ class BuildResult:
     created: bool
     configured: bool
     models: list[str]
+    ragged: bool
 
 
 def build(service: Service, repository: Path) -> BuildResult:
@@ -69,23 +72,24 @@ def build(service: Service, repository: Path) -> BuildResult:
             plan = _plan(service)
             digest = _digest(plan)
             newest = _newest_version(repository, name)
-            created = newest == 0 or _recorded_digest(repository, name, newest) != digest
+            created = newest == 0 or _record(repository, name, newest).get("digest") != digest
             version = newest + 1 if created else newest
             oldest = version - service.spec.serving.versions_kept + 1
             kept = sorted({version, *(n for n in _whole_versions(repository, name) if n >= oldest)})
-            texts = configs.render(service.spec, len(service.labels), version, kept)
-            if created:
-                _check_model(service)
+            older = [_record(repository, name, n).get("ragged", True) for n in kept if not (created and n == version)]
+            ragged = all([*older, _bears_padding(service)] if created else older)
+            texts = configs.render(service.spec, len(service.labels), version, kept, ragged=ragged)
             configured = any(_read(repository / model / "config.pbtxt") != text for model, text in texts.items())
             if created or configured:
-                _write(repository, name, version, plan if created else {}, digest, texts)
+                record = {"digest": digest, "ragged": ragged}
+                _write(repository, name, version, plan if created else {}, record, texts)
             _prune(repository, name, kept)
     except OSError as error:
         where = error.filename2 or error.filename or repository  # the target, if it was a copy
         raise BuildError(
             f"cannot write {where}: {error.strerror}; the model repository is as it was. Free space or mend the path."
         ) from error
-    return BuildResult(name, version, created, configured, list(texts))
+    return BuildResult(name, version, created, configured, list(texts), ragged)
 
 
 def _read(path: Path) -> str:
@@ -116,19 +120,20 @@ def _check_not_foreign(repository: Path, name: str) -> None:
             )
 
 
-def _check_model(service: Service) -> None:
+def _bears_padding(service: Service) -> bool:
     """Load what Triton will load, so that a fault shows now and not when it is served."""
     try:
-        Tokenizer.from_file(str(service.tokenizer))
+        tokenizer = Tokenizer.from_file(str(service.tokenizer))
     except Exception as error:  # tokenizers raises bare Exception
         raise ServiceError(f"{service.tokenizer} is no tokenizer.json: {error}; train again") from error
-    classes = savedmodel.count_classes(service.savedmodel)
-    if classes != len(service.labels):
+    model = savedmodel.probe(service.savedmodel, tokenizer.get_vocab_size())
+    if model.classes != len(service.labels):
         labels = service.folder / service.spec.postprocess.labels
         raise ServiceError(
-            f"{labels} has {len(service.labels)} labels and the model gives {classes} classes; "
+            f"{labels} has {len(service.labels)} labels and the model gives {model.classes} classes; "
             f"expected one label a class, in the order of the model's outputs"
         )
+    return model.bears_padding
 
 
 def _plan(service: Service) -> Plan:
@@ -183,14 +188,17 @@ def _whole_versions(repository: Path, name: str) -> set[int]:
     }
 
 
-def _recorded_digest(repository: Path, name: str, version: int) -> str:
+def _record(repository: Path, name: str, version: int) -> dict[str, Any]:
     try:
-        return str(json.loads((repository / name / str(version) / RECORD).read_bytes())["digest"])
-    except (OSError, ValueError, LookupError, TypeError):  # missing or damaged: the version is made anew
-        return ""
+        record = json.loads((repository / name / str(version) / RECORD).read_bytes())
+    except (OSError, ValueError):  # missing or damaged: the version is made anew
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
-def _write(repository: Path, name: str, version: int, plan: Plan, digest: str, texts: dict[str, str]) -> None:
+def _write(
+    repository: Path, name: str, version: int, plan: Plan, record: dict[str, Any], texts: dict[str, str]
+) -> None:
     """Stage everything, then move it into place, the ensemble's config last; all or nothing."""
     with tempfile.TemporaryDirectory(prefix=".build-", dir=repository) as folder:
         staging = Path(folder)
@@ -199,9 +207,9 @@ def _write(repository: Path, name: str, version: int, plan: Plan, digest: str, t
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(source) if isinstance(source, bytes) else shutil.copyfile(source, path)
         if plan:
-            record = staging / name / str(version) / RECORD
-            record.parent.mkdir(parents=True)
-            record.write_bytes(_json({"digest": digest}))
+            path = staging / name / str(version) / RECORD
+            path.parent.mkdir(parents=True)
+            path.write_bytes(_json(record))
         for model, text in texts.items():
             (staging / model).mkdir(exist_ok=True)
             (staging / model / "config.pbtxt").write_text(text, encoding="utf-8")

@@ -1,14 +1,32 @@
-"""What build needs to know of a SavedModel: that it loads, runs, and gives one logit a label."""
+"""What build needs to know of a SavedModel: that it loads, runs, gives one logit a label, and bears padding."""
 
 import os
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from trident.errors import ExportError
 
-PROBE_IDS = [[1, 1, 1], [1, 0, 0]]  # ids that every vocabulary has; the second row is padded
+PROBE_LENGTHS = (1, 2, 5, 9, 16)
+PROBE_WIDTH = 24  # what the probe's rows are padded to
+PADDING_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """What a text classifier's SavedModel turned out to be.
+
+    Attributes:
+        classes: number of outputs a text.
+        bears_padding: whether padding leaves its answers as they are, within 1e-5.
+    """
+
+    classes: int
+    bears_padding: bool
 
 
 def quiet_tensorflow() -> None:
@@ -48,15 +66,13 @@ def load_signature(folder: Path) -> Any:
         raise _unusable(folder, error) from error
 
 
-def count_classes(folder: Path) -> int:
-    """Load a text classifier's SavedModel, run it once and count its outputs.
+def probe(folder: Path, vocabulary: int) -> TextModel:
+    """Load a text classifier's SavedModel and run it on random ids, padded and not.
 
     Args:
         folder: a SavedModel whose signature `serving_default` maps `input_ids` INT32 [B, L] to
             `logits` FP32 [B, C].
-
-    Returns:
-        C.
+        vocabulary: number of token ids, ≥ 2.
 
     Raises:
         ExportError: it does not load or run, or the signature is another one.
@@ -69,10 +85,20 @@ def count_classes(folder: Path) -> int:
     if list(inputs) != ["input_ids"] or list(outputs) != ["logits"]:
         expected = "expected input_ids int32 [B, L] → logits float32 [B, C]"
         raise ExportError(f"the SavedModel {folder} maps {inputs} → {outputs}; {expected}")
+    generator = np.random.default_rng(0)
+    together = np.zeros((len(PROBE_LENGTHS), PROBE_WIDTH), np.int32)
+    for row, length in enumerate(PROBE_LENGTHS):
+        together[row, :length] = generator.integers(1, vocabulary, length)
     try:
-        return int(signature(input_ids=tf.constant(PROBE_IDS, tf.int32))["logits"].shape[1])
+        padded = signature(input_ids=tf.constant(together))["logits"].numpy()
+        alone = [
+            signature(input_ids=tf.constant(together[row : row + 1, :length]))["logits"].numpy()
+            for row, length in enumerate(PROBE_LENGTHS)
+        ]
     except tf.errors.OpError as error:
         raise _unusable(folder, error) from error
+    bears = np.allclose(padded, np.concatenate(alone), rtol=PADDING_TOLERANCE, atol=PADDING_TOLERANCE)
+    return TextModel(int(padded.shape[1]), bool(bears))
 
 
 def _unusable(folder: Path, error: Exception) -> ExportError:

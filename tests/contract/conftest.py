@@ -6,6 +6,7 @@ from pathlib import Path
 
 import parity_models
 import pytest
+import real_models
 import savedmodels
 from backend_server import BackendServer
 from conftest import RunTrident
@@ -61,13 +62,21 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of `real_models.MADE`, NAME/1/model.savedmodel."""
+    folder = tmp_path_factory.mktemp("made")
+    real_models.write_made(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendServer]:
     """A server of its own, into which a test loads its model; it says what TensorFlow and XLA say."""
     repository = tmp_path_factory.mktemp("backend_repository")
     shutil.copytree(MODELS / "identity", repository / "identity")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-        with Server(repository, http_port=0, grpc_port=0, metrics_port=0) as running:
-            with Client(running.grpc_url, timeout_s=60) as client:
-                yield BackendServer(running, client)
+        running = Server(repository, http_port=0, grpc_port=0, metrics_port=0)
+        with running, Client(running.grpc_url, timeout_s=60) as client:
+            yield BackendServer(running, client)
         assert leftovers(running) == []

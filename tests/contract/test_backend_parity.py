@@ -1,5 +1,7 @@
 """The `tensorflow` backend serves what NVIDIA's served: each row of its README's table, on a real tritonserver."""
 
+import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 import numpy as np
 import parity_models
 import pytest
+import real_models
 from backend_server import ONE_INSTANCE, BackendServer
 from trident_client import InvalidRequest
 
@@ -29,6 +32,14 @@ def at_once(backend: BackendServer, name: str, inputs: list[dict[str, Any]]) -> 
 
     with ThreadPoolExecutor(len(inputs)) as pool:
         return list(pool.map(ask, inputs))
+
+
+def wait_for_metric(backend: BackendServer, metric: str, name: str) -> float:
+    """A count of the backend's once it is there: it hands them over once a second."""
+    deadline = time.monotonic() + 20
+    while not backend.metric(metric, name) > 0 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return backend.metric(metric, name)
 
 
 # -- platforms, files, versions -------------------------------------------------------------------------------------
@@ -160,7 +171,10 @@ def test_batch_inputs_and_outputs_are_those_of_nvidias_collector(backend: Backen
         + "max_batch_size: 8\n"
         + SLOW_BATCH
         + tensor("input", "values", "FP32", "[ -1 ]", "allow_ragged_batch: true")
-        + "".join(tensor("output", f"{name}_out", "FP32", "[ -1 ]") for name in ("values", *parity_models.BATCH_KINDS))
+        + "".join(
+            tensor("output", f"{name}_out", "FP32", "[ 1 ]" if name == "widest" else "[ -1 ]")
+            for name in ("values", *parity_models.BATCH_KINDS)
+        )
         + tensor("output", "doubled", "FP32", "[ -1 ]")
         + 'batch_output { target_name: "doubled" kind: BATCH_SCATTER_WITH_INPUT_SHAPE source_input: "values" }\n'
     )
@@ -211,17 +225,57 @@ def test_a_ragged_input_of_another_rank_is_a_load_error(backend: BackendServer, 
     assert "input 'x': expected [-1, 2, 3]; found [-1, -1]" in text
 
 
+ATTENTIVE = (
+    TENSORFLOW
+    + "max_batch_size: 64\n"
+    + SLOW_BATCH
+    + RAGGED
+    + tensor("output", "total", "FP32", "1")
+    + tensor("output", "longest", "INT32", "1")
+)
+
+
 def test_a_batch_of_unequal_lengths_is_cut_and_answered(backend: BackendServer, models: Path) -> None:
-    """The model tells the shape of its call: a short row that shares it with a long one was padded."""
-    config = TENSORFLOW + "max_batch_size: 64\n" + SLOW_BATCH + RAGGED + tensor("output", "total", "FP32", "2")
-    with backend.model("cut", models / "sums", config) as name:
-        lengths = [1, 4000, 2, 4000, 1]
-        requests = [{"ids": np.ones((2, length), np.int32)} for length in lengths]
-        before = backend.metric("tf_calls", name)
-        answers = at_once(backend, name, requests)
+    with backend.model("cut", models / "attentive", ATTENTIVE) as name:
+        lengths = [1, 900, 2, 1000, 3]
+        answers = at_once(backend, name, [{"ids": np.ones((2, length), np.int32)} for length in lengths])
         for length, answer in zip(lengths, answers, strict=True):
-            assert answer["total"].tolist() == [[2 * length, 3 * length]] * 2
-        assert np.isnan(before) or before >= 0
+            assert answer["total"].tolist() == [[length]] * 2
+        longest = [int(answer["longest"].max()) for answer in answers]
+        assert max(longest[0], longest[2], longest[4]) < 900, "short requests were padded to the long ones"
+        assert longest[3] == 1000
+        assert wait_for_metric(backend, "tf_extra_sub_batches", name) >= 1
+
+
+def test_rows_that_end_in_padding_are_cut_one_by_one(backend: BackendServer, models: Path) -> None:
+    with backend.model("rows", models / "attentive", ATTENTIVE) as name:
+        ids = np.zeros((4, 1000), np.int32)
+        for row, length in enumerate((2, 1000, 0, 3)):
+            ids[row, :length] = 1
+        answer = backend.infer(name, ids=ids)
+        assert answer["total"].tolist() == [[2], [1000], [0], [3]]
+        assert answer["longest"].ravel().tolist() == [3, 1000, 3, 3]
+
+
+def test_an_answer_equals_that_of_the_request_alone(backend: BackendServer, made: Path) -> None:
+    """For a model that padding does not change; this one pads its mask with 0 too."""
+    config = TENSORFLOW + "max_batch_size: 16\n" + SLOW_BATCH + tensor("output", "embedding", "FP32", "8")
+    for key in ("input_ids", "attention_mask"):
+        config += tensor("input", key, "INT32", "[ -1 ]", "allow_ragged_batch: true")
+    generator = np.random.default_rng(7)
+    with backend.model("encoder", made / "encoder" / "1" / "model.savedmodel", config) as name:
+        requests: list[dict[str, Any]] = [
+            {
+                "input_ids": generator.integers(1, 50, (2, length)).astype(np.int32),
+                "attention_mask": np.ones((2, length), np.int32),
+            }
+            for length in (1, 5, 9, 17, 30)
+        ]
+        together = at_once(backend, name, requests)
+        for request, answer in zip(requests, together, strict=True):
+            alone = backend.infer(name, **request)["embedding"]
+            np.testing.assert_allclose(answer["embedding"], alone, atol=1e-5)
+        assert "loader TensorFlow 2" in backend.log(name)
 
 
 # -- sequences ------------------------------------------------------------------------------------------------------
@@ -423,7 +477,7 @@ def test_a_bare_model_gets_batching_and_a_given_batch_size_stays(backend: Backen
 def test_a_model_without_an_open_first_axis_is_not_batched(backend: BackendServer, models: Path) -> None:
     with backend.model("fixed", models / "fixed", TENSORFLOW) as name:
         config = backend.client.get_model_config(name)
-        assert (config["max_batch_size"], "dynamic_batching" in config) == (0, False)
+        assert (config.get("max_batch_size", 0), "dynamic_batching" in config) == (0, False)
         assert backend.infer(name, x=np.zeros((4, 2), np.float32))["y"].tolist() == [[1, 1]] * 4
     text = backend.refusal("fixed8", models / "fixed", TENSORFLOW + "max_batch_size: 8\n")
     assert "max_batch_size is 8" in text
@@ -509,8 +563,6 @@ def test_config_and_signature_that_disagree_are_a_load_error(
 def test_a_damaged_model_fails_alone_and_loads_when_mended(
     backend: BackendServer, models: Path, tmp_path: Path, damage: str, expected: str
 ) -> None:
-    import shutil
-
     broken = tmp_path / "broken"
     shutil.copytree(models / "dense", broken)
     graph = broken / "saved_model.pb"
@@ -542,16 +594,60 @@ def test_two_instances_of_one_model_serve(backend: BackendServer, models: Path) 
 
 
 def test_the_backends_counts_are_on_the_metrics_page(backend: BackendServer, models: Path) -> None:
-    import time
-
     config = TENSORFLOW + "max_batch_size: 8\n" + SLOW_BATCH + RAGGED + tensor("output", "total", "FP32", "2")
     with backend.model("metrics", models / "sums", config) as name:
         at_once(backend, name, [{"ids": np.full((1, length), 1, np.int32)} for length in (1, 3)])
         at_once(backend, name, [{"ids": np.full((1, 2), value, np.int32)} for value in (1, 99)])
-        deadline = time.monotonic() + 20
-        while not backend.metric("tf_batch_retries", name) >= 1 and time.monotonic() < deadline:
-            time.sleep(0.2)
-        assert backend.metric("tf_batch_retries", name) == 1
+        assert wait_for_metric(backend, "tf_batch_retries", name) == 1
         assert backend.metric("tf_calls", name) >= 3
         assert backend.metric("tf_call_seconds", name) > 0
         assert backend.metric("tf_batch_elements", name) >= 4
+
+
+# -- SavedModels as users have them ---------------------------------------------------------------------------------
+
+
+def test_prices_of_tensorflow_1_with_tags_tables_and_assets(backend: BackendServer, made: Path) -> None:
+    """Two tags, two signatures, a table made from an asset: only the tag and signature named are served."""
+    folder = made / "prices" / "1" / "model.savedmodel"
+    fruit = np.array([[b"apple"], [b"plum"], [b"stone"]], object)
+    with backend.model("prices", folder, TENSORFLOW) as name:
+        answer = backend.infer(name, fruit=fruit)
+        assert (answer["id"].tolist(), answer["price"].tolist()) == ([[0], [2], [3]], [[1.5], [0.25], [0]])
+        assert "loader TensorFlow 1" in backend.log(name)
+    with backend.model("sale", folder, TENSORFLOW + parameter("TF_GRAPH_TAG", "sale")) as name:
+        assert backend.infer(name, fruit=fruit)["price"].tolist() == [[0.75], [0.125], [0]]
+    with backend.model("names", folder, TENSORFLOW + parameter("TF_SIGNATURE_DEF", "names")) as name:
+        assert backend.infer(name, id=np.array([[1], [7]]))["fruit"].tolist() == [[b"pear"], [b"UNKNOWN"]]
+
+
+def test_guesslang_an_estimators_export(backend: BackendServer, tmp_path: Path) -> None:
+    folder = real_models.write_guesslang(tmp_path)
+    text = b"import os\n\ndef main(path):\n    with open(path) as lines:\n        return sum(1 for _ in lines)\n"
+    with backend.model("guesslang", folder, TENSORFLOW + parameter("TF_SIGNATURE_DEF", "predict")) as name:
+        answer = backend.infer(name, outputs=["classes"], content=np.array([[text], [text]], object))
+        assert answer["classes"].tolist() == [[b"py"], [b"py"]]
+
+
+def test_basic_pitch_which_only_the_session_loads(backend: BackendServer, tmp_path: Path) -> None:
+    folder = real_models.write_basic_pitch(tmp_path)
+    with backend.model("basic_pitch", folder, TENSORFLOW) as name:
+        sound = np.concatenate([real_models.sine(440.0), real_models.sine(261.6256)])
+        note = backend.infer(name, outputs=["note"], input_2=sound)["note"]
+        keys = [real_models.piano_key(440.0), real_models.piano_key(261.6256)]
+        assert note[:, 20:-20].mean(1).argmax(1).tolist() == keys
+        assert "loader TensorFlow 1" in backend.log(name)
+
+
+def test_dgaintel_a_keras_2_lstm(backend: BackendServer, tmp_path: Path) -> None:
+    folder = real_models.write_dgaintel(tmp_path)
+    with backend.model("dgaintel", folder, TENSORFLOW) as name:
+        codes = real_models.domain_codes("microsoft.com", "hsfkjdshfjasdhfk.com")
+        made_up = backend.infer(name, domain_input=codes)["dense_4"] > 0.5
+        assert made_up.tolist() == [[False], [True]]
+
+
+def test_a_keras_3_export(backend: BackendServer, made: Path) -> None:
+    with backend.model("keras3", made / "keras3" / "1" / "model.savedmodel", TENSORFLOW) as name:
+        answer = backend.infer(name, left=[[1, 2], [0, 0]], right=[[3], [0]])
+        np.testing.assert_allclose(answer["total"], [[14.5], [0.5]], rtol=1e-6)

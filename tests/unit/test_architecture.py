@@ -79,7 +79,7 @@ def test_the_sources_are_found() -> None:
     [
         (CLIENT, {"numpy", "tritonclient", "trident_client"}),
         (STAGES, {"numpy", "tokenizers", "triton_python_backend_utils"}),
-        (BACKENDS, {"numpy", "tensorflow", "google", "triton_python_backend_utils", "triton_tensorflow"}),
+        (BACKENDS, {"numpy", "tensorflow", "google", "openvino", "triton_python_backend_utils", "triton_tensorflow"}),
     ],
     ids=["client", "stages", "backends"],
 )

@@ -15,7 +15,7 @@ STEPS = ["spam_preprocess", "spam_model", "spam_postprocess"]
 def rendered(version: int = 1, **serving: Any) -> dict[str, Any]:
     """Model name → ModelConfig."""
     spec = Spec(name="spam", task="text-classification", serving=Serving(**serving))
-    texts = render(spec, 3, version, KEPT)
+    texts = render(spec, 3, version, KEPT, ragged=True)
     return {name: text_format.Parse(text, pb.ModelConfig()) for name, text in texts.items()}
 
 
@@ -30,7 +30,7 @@ def test_there_are_three_steps_and_the_ensemble_last() -> None:
 
 
 def test_each_text_says_where_it_comes_from() -> None:
-    texts = render(Spec(name="spam", task="text-classification"), 2, 1, [1]).values()
+    texts = render(Spec(name="spam", task="text-classification"), 2, 1, [1], ragged=True).values()
     assert all(text.startswith(HEADER) for text in texts)
     assert HEADER.startswith("# Written by `trident build` from service.toml;")
 
@@ -127,7 +127,7 @@ def test_the_model_is_warmed_up_with_one_text() -> None:
 
 def test_our_own_ensemble_is_known() -> None:
     spec = Spec(name="spam", task="text-classification")
-    assert is_ensemble_of(render(spec, 2, 4, [3, 4])["spam"], "spam")
+    assert is_ensemble_of(render(spec, 2, 4, [3, 4], ragged=True)["spam"], "spam")
 
 
 @pytest.mark.parametrize(
@@ -140,4 +140,4 @@ def test_other_models_are_not_ours(text: str) -> None:
 
 def test_another_services_ensemble_is_not_ours() -> None:
     spec = Spec(name="spam", task="text-classification")
-    assert not is_ensemble_of(render(spec, 2, 1, [1])["spam"], "ham")
+    assert not is_ensemble_of(render(spec, 2, 1, [1], ragged=True)["spam"], "ham")

@@ -31,6 +31,29 @@ def test_the_former_comes_back_if_the_new_one_cannot_take_its_place(tmp_path: Pa
     assert (place / "b").read_text() == "old"
 
 
+@pytest.mark.parametrize("former", ["file", "link", "dangling link"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_folder_takes_the_place_of_a_file_or_a_link(tmp_path: Path, former: str, fails: bool) -> None:
+    new, place, target = tmp_path / "new", tmp_path / "place", tmp_path / "target"
+    new.mkdir()
+    if former == "file":
+        place.write_text("old")
+    else:
+        place.symlink_to("target")
+    if former == "link":
+        target.mkdir()
+        (target / "kept").touch()
+    if fails:
+        with pytest.raises(FileNotFoundError):
+            _place_all(tmp_path, {"new": "place", "missing": "other"})
+        assert place.is_symlink() == (former != "file")
+        assert former != "file" or place.read_text() == "old"
+    else:
+        _place_all(tmp_path, {"new": "place"})
+        assert (place.is_dir(), place.is_symlink()) == (True, False)
+    assert former != "link" or (target / "kept").exists()
+
+
 def test_what_was_placed_before_a_failure_is_taken_back(tmp_path: Path) -> None:
     (tmp_path / "config").write_text("old")
     for name in ("new config", "new file"):

@@ -10,6 +10,7 @@ from google.protobuf import text_format
 from tokenizers import Tokenizer
 from trident.errors import ServiceError
 from trident.repository import BuildResult, build
+from trident.savedmodel import TextModel
 from trident.service import load_service
 from tritonclient.grpc import model_config_pb2 as pb
 
@@ -20,7 +21,7 @@ Build = Callable[[], BuildResult]
 @pytest.fixture(autouse=True)
 def _two_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real one loads TensorFlow, and the fixture's SavedModel is none."""
-    monkeypatch.setattr("trident.savedmodel.count_classes", lambda folder: 2)
+    monkeypatch.setattr("trident.savedmodel.probe", lambda folder, vocabulary: TextModel(2, bears_padding=True))
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def write_settings(folder: Path, text: str) -> None:
 
 
 def test_the_first_build_is_version_1(repository: Path, build_again: Build) -> None:
-    assert build_again() == BuildResult("spam", 1, True, True, MODELS)
+    assert build_again() == BuildResult("spam", 1, True, True, MODELS, True)
     assert sorted(path.name for path in repository.iterdir()) == sorted(MODELS)
     assert versions(repository) == [["1"]] * 4
     assert pinned(repository) == [1, 1, 1, 1]
@@ -104,7 +105,7 @@ def test_a_file_of_the_savedmodel_may_have_any_name(service_folder: Path, reposi
 def test_the_same_input_builds_nothing(repository: Path, build_again: Build) -> None:
     build_again()
     before = {path: path.stat().st_ino for path in repository.glob("*/1/*")}
-    assert build_again() == BuildResult("spam", 1, False, False, MODELS)
+    assert build_again() == BuildResult("spam", 1, False, False, MODELS, True)
     assert versions(repository) == [["1"]] * 4
     assert {path: path.stat().st_ino for path in repository.glob("*/1/*")} == before
 
@@ -117,7 +118,7 @@ def test_changed_input_is_the_next_version(
     new = {"labels.txt": "ham\nscam\n", "service.toml": "[preprocess]\nmax_length = 7\n"}.get(changed, "other graph")
     path = service_folder / changed
     path.write_text((path.read_text() if changed == "service.toml" else "") + new)
-    assert build_again() == BuildResult("spam", 2, True, True, MODELS)
+    assert build_again() == BuildResult("spam", 2, True, True, MODELS, True)
     assert versions(repository) == [["1", "2"]] * 4
     assert pinned(repository) == [2, 2, 2, 2]
 
@@ -136,7 +137,7 @@ def test_a_changed_tokenizer_is_the_next_version(
 def test_serving_settings_only_rewrite_the_configs(service_folder: Path, repository: Path, build_again: Build) -> None:
     build_again()
     write_settings(service_folder, "[serving]\nmax_batch_size = 5\n")
-    assert build_again() == BuildResult("spam", 1, False, True, MODELS)
+    assert build_again() == BuildResult("spam", 1, False, True, MODELS, True)
     assert versions(repository) == [["1"]] * 4
     assert all("max_batch_size: 5\n" in (repository / model / "config.pbtxt").read_text() for model in MODELS)
 
@@ -158,7 +159,7 @@ def test_a_clone_without_weights_is_completed_as_version_1(repository: Path, bui
     for folder in ("spam/1", "spam_model/1"):  # what is not committed
         shutil.rmtree(repository / folder)
     (repository / "spam_preprocess/1/tokenizer.json").unlink()
-    assert build_again() == BuildResult("spam", 1, True, False, MODELS)
+    assert build_again() == BuildResult("spam", 1, True, False, MODELS, True)
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == built
 
 
@@ -192,6 +193,22 @@ def test_a_later_version_without_weights_does_not_count_and_is_removed(
     assert build_again().version == 2
     for version in "12":  # as `make clean` leaves them
         shutil.rmtree(repository / "spam_model" / version / "model.savedmodel")
-    assert build_again() == BuildResult("spam", 1, True, True, MODELS)
+    assert build_again() == BuildResult("spam", 1, True, True, MODELS, True)
     assert versions(repository) == [["1"]] * 4
     assert pinned(repository) == [1, 1, 1, 1]
+
+
+def test_texts_of_different_lengths_share_no_batch_if_padding_changes_the_answers(
+    service_folder: Path, repository: Path, build_again: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ragged() -> bool:
+        config = text_format.Parse((repository / "spam_model" / "config.pbtxt").read_text(), pb.ModelConfig())
+        return bool(config.input[0].allow_ragged_batch)
+
+    monkeypatch.setattr("trident.savedmodel.probe", lambda folder, vocabulary: TextModel(2, bears_padding=False))
+    assert (build_again().ragged, ragged()) == (False, False)
+    write_settings(service_folder, "[serving]\nmax_batch_size = 8\n")  # the version stays, and so does what was found
+    assert (build_again().created, ragged()) == (False, False)
+    monkeypatch.setattr("trident.savedmodel.probe", lambda folder, vocabulary: TextModel(2, bears_padding=True))
+    (service_folder / "labels.txt").write_text("good\nbad\n", encoding="utf-8")
+    assert (build_again().ragged, ragged()) == (False, False), "the version before is still loaded"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from trident.errors import BuildError, ServiceError
 from trident.repository import build
+from trident.savedmodel import TextModel
 from trident.service import Service, load_service
 
 SMALL_DISK = """
@@ -19,9 +20,10 @@ import resource, signal, sys
 from pathlib import Path
 from trident import repository, savedmodel
 from trident.errors import BuildError
+from trident.savedmodel import TextModel
 from trident.service import load_service
 
-savedmodel.count_classes = lambda folder: 2  # the real one loads TensorFlow
+savedmodel.probe = lambda folder, vocabulary: savedmodel.TextModel(2, True)  # the real one loads TensorFlow
 service = load_service(Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
@@ -37,7 +39,7 @@ from pathlib import Path
 from trident import repository, savedmodel
 from trident.service import load_service
 
-savedmodel.count_classes = lambda folder: 2  # the real one loads TensorFlow
+savedmodel.probe = lambda folder, vocabulary: savedmodel.TextModel(2, True)  # the real one loads TensorFlow
 service = load_service(Path(sys.argv[1]))
 replace = os.replace
 for killed in itertools.count():
@@ -58,7 +60,7 @@ for killed in itertools.count():
 @pytest.fixture(autouse=True)
 def _two_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real one loads TensorFlow, and the fixture's SavedModel is none."""
-    monkeypatch.setattr("trident.savedmodel.count_classes", lambda folder: 2)
+    monkeypatch.setattr("trident.savedmodel.probe", lambda folder, vocabulary: TextModel(2, bears_padding=True))
 
 
 @pytest.fixture

@@ -102,8 +102,12 @@ class FunctionEngine:
     def _prune(self, fetch: tuple[str, ...]) -> Any:
         """The signature as a concrete function that computes `fetch` only (and is faster to call)."""
         if fetch not in self._pruned:
-            function = self._tf.function(lambda **feeds: {name: self._function(**feeds)[name] for name in fetch})
-            self._pruned[fetch] = function.get_concrete_function(**self._specs)
+
+            def pruned(**feeds: Any) -> dict[str, Any]:
+                outputs = self._function(**feeds)  # once: a second call would change the model's state twice
+                return {name: outputs[name] for name in fetch}
+
+            self._pruned[fetch] = self._tf.function(pruned).get_concrete_function(**self._specs)
         return self._pruned[fetch]
 
 

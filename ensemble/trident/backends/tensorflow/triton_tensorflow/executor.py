@@ -10,10 +10,30 @@ from numpy.typing import NDArray
 from triton_tensorflow.batching import BadOutput, merge, rows, split
 from triton_tensorflow.cutting import Cost, cut, measure
 from triton_tensorflow.engines import Engine, Failure, Feeds, InvalidInput
-from triton_tensorflow.metrics import Counts
 from triton_tensorflow.plan import Input, Plan
 from triton_tensorflow.settings import Settings
 from triton_tensorflow.signatures import Signature
+
+
+@dataclass
+class Counts:
+    """What was done since the model was loaded.
+
+    Attributes:
+        calls: of TensorFlow.
+        call_s: seconds in them.
+        cells: elements of padded inputs in batches of several requests.
+        padding: of these, how many were padding.
+        parts: sub-batches that batches were cut into, beyond one.
+        retries: batches that were run again one by one.
+    """
+
+    calls: int = 0
+    call_s: float = 0.0
+    cells: int = 0
+    padding: int = 0
+    parts: int = 0
+    retries: int = 0
 
 
 @dataclass
@@ -189,9 +209,11 @@ class Executor:
         requests = [unit.feeds for unit in units]
         feeds = merge(self._plan, requests) if self._plan.batched else requests[0]
         start = perf_counter()
-        outputs = self._engine(feeds, fetch) if fetch else {}
-        self.counts.call_s += perf_counter() - start
-        self.counts.calls += 1
+        try:
+            outputs = self._engine(feeds, fetch) if fetch else {}
+        finally:
+            self.counts.call_s += perf_counter() - start
+            self.counts.calls += 1
         if not self._plan.batched:
             units[0].answer = outputs
             return

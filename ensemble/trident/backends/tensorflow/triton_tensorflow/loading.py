@@ -1,7 +1,10 @@
-"""From Triton's configuration to a model that answers: everything is checked before TensorFlow is imported."""
+"""From Triton's configuration to a model that answers: everything is checked before TensorFlow is imported.
+
+Where the CPU accelerator serves, TensorFlow is not imported at all.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,9 @@ from triton_tensorflow import autofill
 from triton_tensorflow.engines import Engine, SessionEngine, load_saved_model
 from triton_tensorflow.executor import Executor
 from triton_tensorflow.graph_def import signature_of_graph
+from triton_tensorflow.openvino_engine import OpenVinoEngine, Unsupported
 from triton_tensorflow.plan import Plan, make_plan
-from triton_tensorflow.settings import Settings, default_max_batch_size, read_settings
+from triton_tensorflow.settings import Settings, read_settings
 from triton_tensorflow.signatures import Signature, TensorSpec, read_graph, read_signature
 
 
@@ -47,7 +51,6 @@ def load(config: dict[str, Any], args: Mapping[str, str], server_options: Mappin
     warnings = list(settings.warnings)
     model_folder = Path(args["model_repository"])
     version_folder = model_folder / args["model_version"]
-    autofill.complete(config, version_folder, settings, default_max_batch_size(server_options))
     init_ops = _read_init_ops(settings.init_ops_file, version_folder, model_folder)
     path = version_folder / _filename(config)
     graph = read_graph(path) if autofill.is_graph_def(config) else None
@@ -58,17 +61,38 @@ def load(config: dict[str, Any], args: Mapping[str, str], server_options: Mappin
     warnings += [signature.note] if signature.note else []
     plan = make_plan(config, signature, settings)
 
-    from triton_tensorflow.device import configure_process  # imports TensorFlow
-
-    device, found = configure_process(args["model_instance_kind"], int(args["model_instance_device_id"]), settings)
+    engine: Engine | None
+    engine, found = _accelerated(path, signature, settings, init_ops, args["model_instance_kind"])
+    device = "CPU"
     warnings += found
-    engine: Engine
-    if graph is not None:
-        engine = SessionEngine.of_graph(graph, signature, settings, init_ops)
-    else:
-        engine = load_saved_model(path, signature, settings, init_ops)
+    if engine is None:
+        from triton_tensorflow.device import configure_process  # imports TensorFlow
+
+        device, found = configure_process(args["model_instance_kind"], int(args["model_instance_device_id"]), settings)
+        warnings += found
+        if graph is not None:
+            engine = SessionEngine.of_graph(graph, signature, settings, init_ops)
+        else:
+            engine = load_saved_model(path, signature, settings, init_ops)
     executor = Executor(engine, signature, plan, settings)
     return Model(plan, executor, _summary(signature, settings, engine, device), warnings)
+
+
+def _accelerated(
+    path: Path, signature: Signature, settings: Settings, init_ops: Sequence[str], kind: str
+) -> tuple[OpenVinoEngine | None, list[str]]:
+    """The CPU accelerator if it is asked for and can serve the model, and warnings."""
+    if settings.openvino is None:
+        return None, []
+    if kind == "GPU":
+        return None, ["cpu_execution_accelerator 'openvino' has no effect on an instance of kind GPU"]
+    try:
+        if init_ops or settings.op_libraries:
+            raise Unsupported("TF_INIT_OPS_FILE and model_operations need TensorFlow")
+        engine = OpenVinoEngine(path, signature, settings)
+    except Unsupported as error:
+        return None, [f"cpu_execution_accelerator 'openvino' cannot serve this model, TensorFlow does: {error}"]
+    return engine, engine.warnings
 
 
 def _filename(config: Mapping[str, Any]) -> str:
@@ -92,8 +116,11 @@ def _read_init_ops(file: str | None, *folders: Path) -> list[str]:
 
 
 def _summary(signature: Signature, settings: Settings, engine: Engine, device: str) -> str:
-    threads = f"{settings.intra_threads or 'all'} intra, {settings.inter_threads or 'all'} inter"
-    precision = "mixed" if settings.mixed_precision else "as exported"
+    if isinstance(engine, OpenVinoEngine):
+        threads, precision = str(engine.threads), engine.precision
+    else:
+        threads = f"{settings.intra_threads or 'all'} intra, {settings.inter_threads or 'all'} inter"
+        precision = "mixed" if settings.mixed_precision else "as exported"
     return (
         f"signature '{signature.key}' {_tensors(signature.inputs.values())} -> {_tensors(signature.outputs.values())}; "
         f"loader {engine.loader}, precision {precision}, threads {threads}, device {device}"

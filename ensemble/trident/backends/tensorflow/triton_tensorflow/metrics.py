@@ -4,33 +4,14 @@ An increment is a round trip to tritonserver (32 µs in 24.10), which no request
 """
 
 import threading
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
 
+from triton_tensorflow.executor import Counts
+
 FLUSH_S = 1.0
-
-
-@dataclass
-class Counts:
-    """Since the model was loaded.
-
-    Attributes:
-        calls: of TensorFlow.
-        call_s: seconds in them.
-        cells: elements of padded inputs in batches of several requests.
-        padding: of these, how many were padding.
-        parts: sub-batches that batches were cut into, beyond one.
-        retries: batches that were run again one by one.
-    """
-
-    calls: int = 0
-    call_s: float = 0.0
-    cells: int = 0
-    padding: int = 0
-    parts: int = 0
-    retries: int = 0
 
 
 METRICS = {

@@ -1,0 +1,116 @@
+"""Batches are answered, and nobody pays for a neighbour's mistake. The engine is a numpy function."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from triton_tensorflow.cutting import Cost
+from triton_tensorflow.engines import Failure, Feeds, InvalidInput
+from triton_tensorflow.executor import Executor, Request
+from triton_tensorflow.plan import Input, Plan
+from triton_tensorflow.settings import Settings
+from triton_tensorflow.signatures import Signature, TensorSpec
+
+IDS = TensorSpec("ids", "ids:0", "DT_INT32", (-1, -1))
+SUM = TensorSpec("sum", "sum:0", "DT_INT32", (-1, 1))
+STATES = TensorSpec("states", "states:0", "DT_INT32", (-1, -1))
+PLAN = Plan(True, False, {"ids": Input(IDS, np.int32, padded=True)}, (), {})
+SIGNATURE = Signature("serving_default", "serve", {"ids": IDS}, {"sum": SUM, "states": STATES}, True, False)
+
+
+class SumEngine:
+    """Sums rows; refuses a batch that holds 99, breaks on 77."""
+
+    loader = "numpy"
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+        ids = feeds["ids"]
+        self.shapes.append(ids.shape)
+        if (ids == 99).any():
+            raise InvalidInput("99 is refused")
+        if (ids == 77).any():
+            raise Failure("77 breaks")
+        outputs = {"sum": ids.sum(axis=1, keepdims=True), "states": ids * 10}
+        return {name: outputs[name] for name in fetch}
+
+
+def run(
+    rows: list[list[list[int]]], fetch: str = "sum", cost: Cost | None = None, stateful: bool = False
+) -> tuple[list[Request], SumEngine, list[tuple[list[int], bool]], Executor]:
+    engine = SumEngine()
+    executor = Executor(engine, replace(SIGNATURE, stateful=stateful), PLAN, Settings())
+    executor.cost = cost
+    engine.shapes.clear()
+    requests = [Request(index, {"ids": np.array(ids, np.int32)}, frozenset([fetch])) for index, ids in enumerate(rows)]
+    delivered: list[tuple[list[int], bool]] = []
+    executor.run(requests, lambda done, more: delivered.append(([request.index for request in done], more)))
+    assert sorted(index for indices, _ in delivered for index in indices) == list(range(len(rows)))
+    return requests, engine, delivered, executor
+
+
+def test_one_call_answers_a_batch() -> None:
+    requests, engine, delivered, _ = run([[[1, 2, 3]], [[4], [5]]])
+    assert [request.answer["sum"].tolist() for request in requests] == [[[6]], [[4], [5]]]
+    assert engine.shapes == [(3, 3)]
+    assert delivered == [([0, 1], False)]
+
+
+def test_a_cut_batch_is_answered_in_parts_the_shortest_first() -> None:
+    requests, engine, delivered, executor = run([[[1] * 50], [[2]], [[3, 3]]], cost=Cost(1.0, 1.0))
+    assert [request.answer["sum"].tolist() for request in requests] == [[[50]], [[2]], [[6]]]
+    assert engine.shapes == [(1, 1), (1, 2), (1, 50)] or engine.shapes == [(2, 2), (1, 50)]
+    assert delivered[-1] == ([0], False)
+    assert all(more for _, more in delivered[:-1])
+    assert executor.counts.parts == len(engine.shapes) - 1
+
+
+def test_rows_that_end_in_padding_are_units_of_their_own() -> None:
+    rows = [[[1] * 50, [2] + [0] * 49, [0] * 50]]
+    requests, engine, _, _ = run(rows, cost=Cost(1.0, 1.0))
+    assert requests[0].answer["sum"].tolist() == [[50], [2], [0]]
+    assert engine.shapes == [(2, 1), (1, 50)]
+
+
+def test_rows_are_whole_if_a_wanted_output_shows_the_padding() -> None:
+    requests, engine, _, _ = run([[[1, 1, 1], [2, 0, 0]]], fetch="states", cost=Cost(0.0, 1.0))
+    assert requests[0].answer["states"].tolist() == [[10, 10, 10], [20, 0, 0]]
+    assert engine.shapes == [(2, 3)]
+
+
+def test_only_the_guilty_fail() -> None:
+    requests, engine, _, executor = run([[[1]], [[99]], [[77]], [[2]]])
+    assert [request.answer.get("sum", np.zeros(0)).tolist() for request in requests] == [[[1]], [], [], [[2]]]
+    assert [type(request.error) for request in requests] == [type(None), InvalidInput, Failure, type(None)]
+    assert len(engine.shapes) == 5
+    assert executor.counts.retries == 1
+
+
+def test_a_model_with_state_is_called_once() -> None:
+    requests, engine, _, _ = run([[[1]], [[99]]], stateful=True)
+    assert [type(request.error) for request in requests] == [InvalidInput, InvalidInput]
+    assert len(engine.shapes) == 1
+
+
+def test_padding_is_counted() -> None:
+    _, _, _, executor = run([[[1, 2, 3]], [[4]]])
+    assert (executor.counts.cells, executor.counts.padding) == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("feeds", "message"),
+    [
+        ({}, r"input 'ids' is missing; send all of \['ids'\]"),
+        ({"ids": np.zeros(3, np.int32)}, r"has shape \[3\]; expected \[-1, -1\]"),
+        ({"ids": np.array([[11]])}, r"holds 11; expected 0 to 10"),
+        ({"ids": np.array([[-1]])}, r"holds -1; expected 0 to 10"),
+    ],
+)
+def test_bad_inputs_are_refused(feeds: Feeds, message: str) -> None:
+    executor = Executor(SumEngine(), SIGNATURE, PLAN, Settings(max_value=10))
+    with pytest.raises(InvalidInput, match=message):
+        executor.check(feeds)
+    executor.check({"ids": np.zeros((2, 0), np.int32)})

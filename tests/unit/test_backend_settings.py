@@ -1,0 +1,65 @@
+"""What config.pbtxt and the server's command line ask of the backend; contract tests have the load errors."""
+
+from typing import Any
+
+import pytest
+from triton_tensorflow.server_options import parse
+from triton_tensorflow.settings import OpenVino, default_max_batch_size, read_settings
+
+
+def parameters(**values: str) -> dict[str, Any]:
+    return {"parameters": {name: {"string_value": value} for name, value in values.items()}}
+
+
+def test_the_defaults_are_those_of_nvidias_backend() -> None:
+    settings = read_settings({}, {})
+    assert (settings.intra_threads, settings.inter_threads, settings.per_session_threads) == (0, 0, False)
+    assert (settings.graph_tag, settings.signature, settings.xla_level) == ("serve", None, 0)
+    assert settings.warnings == []
+    assert default_max_batch_size({}) == 4
+
+
+@pytest.mark.parametrize("name", ["TF_NUM_INTRA_THREADS", "TF_NUM_INTER_THREADS"])
+@pytest.mark.parametrize("value", ["-1", "1.5", "two", "", "²", "2147483648"])
+def test_threads_that_are_no_whole_number_are_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match="parameter") as caught:
+        read_settings(parameters(**{name: value}), {})
+    assert str(caught.value) == f"parameter {name} is '{value}'; expected a whole number from 0 to 2147483647"
+
+
+@pytest.mark.parametrize(("value", "expected"), [("TRUE", True), ("on", True), ("0", False), ("off", False)])
+def test_flags_are_read_as_nvidias_backend_read_them(value: str, expected: bool) -> None:
+    assert read_settings(parameters(TF_USE_PER_SESSION_THREADS=value), {}).per_session_threads is expected
+
+
+@pytest.mark.parametrize(("level", "expected"), [(-1, 0), (0, 0), (1, 1), (2, 2), (7, 2)])
+def test_the_graph_level_selects_xla(level: int, expected: int) -> None:
+    assert read_settings({"optimization": {"graph": {"level": level}}}, {}).xla_level == expected
+
+
+def test_openvino_has_two_parameters() -> None:
+    def config(**values: str) -> dict[str, Any]:
+        accelerator = {"name": "openvino", "parameters": values}
+        return {"optimization": {"execution_accelerators": {"cpu_execution_accelerator": [accelerator]}}}
+
+    assert read_settings(config(PRECISION="bf16", NUM_THREADS="2"), {}).openvino == OpenVino("bf16", 2)
+    with pytest.raises(ValueError, match=r"PRECISION is 'int8'; expected one of \['f32', 'bf16'\]"):
+        read_settings(config(PRECISION="int8"), {})
+    with pytest.raises(ValueError, match=r"unknown parameters \['SPEED'\]"):
+        read_settings(config(SPEED="high"), {})
+
+
+def test_the_servers_command_line_is_read() -> None:
+    line = ["tritonserver", "--backend-config=tensorflow,default-max-batch-size=16", "--backend-config", "python,a=b"]
+    options = parse([*line, "--backend-config", "tensorflow,allow-soft-placement=false"])
+    assert options == {"default-max-batch-size": "16", "allow-soft-placement": "false"}
+    assert default_max_batch_size(options) == 16
+    assert read_settings({}, options).soft_placement is False
+
+
+def test_what_cannot_be_had_of_the_command_line_is_warned_about() -> None:
+    warnings = read_settings({}, {"gpu-memory-fraction": "0.5"}).warnings
+    assert len(warnings) == 1
+    assert "gpu-memory-fraction has no effect" in warnings[0]
+    with pytest.raises(ValueError, match="default-max-batch-size is 'many'"):
+        default_max_batch_size({"default-max-batch-size": "many"})
