@@ -43,7 +43,7 @@ class BackendServer:
         """
         folder = self.server.model_repository / name
         for version, path in (source if isinstance(source, dict) else {1: source}).items():
-            (folder / str(version)).mkdir(parents=True)
+            (folder / str(version)).mkdir(parents=True, exist_ok=True)
             if path is not None:
                 copy = shutil.copytree if path.is_dir() else shutil.copyfile
                 copy(path, folder / str(version) / file)

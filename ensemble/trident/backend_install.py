@@ -71,9 +71,7 @@ def install(directory: Path, force: bool) -> InstallResult:
 
 
 def _check_directory(directory: Path) -> None:
-    expected = (
-        "expected Triton's backend directory, which holds python/ (in NVIDIA's container /opt/tritonserver/backends)"
-    )
+    expected = f"expected Triton's backend directory, which holds python/, such as {CONTAINERS}"
     if not directory.is_dir():
         found = "is a file" if directory.exists() else "does not exist"
         raise InstallError(f"{directory} {found}; {expected}. Give the one that tritonserver reads.")

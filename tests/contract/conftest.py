@@ -74,9 +74,13 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendServer]
     """A server of its own, into which a test loads its model; it says what TensorFlow and XLA say."""
     repository = tmp_path_factory.mktemp("backend_repository")
     shutil.copytree(MODELS / "identity", repository / "identity")
+    running = Server(repository, http_port=0, grpc_port=0, metrics_port=0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
-        running = Server(repository, http_port=0, grpc_port=0, metrics_port=0)
-        with running, Client(running.grpc_url, timeout_s=60) as client:
+        running.start()
+    try:
+        with Client(running.grpc_url, timeout_s=60) as client:
             yield BackendServer(running, client)
-        assert leftovers(running) == []
+    finally:
+        running.stop()
+    assert leftovers(running) == []

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -101,3 +102,18 @@ def test_wrong_usage_is_exit_status_2(trident: RunTrident, arguments: tuple[str,
     result = trident(*arguments)
     assert result.returncode == 2
     assert "Usage" in result.stderr
+
+
+def test_build_finds_out_whether_padding_changes_a_models_answers(
+    trident: RunTrident, tiny_service: Path, models: Path, tmp_path: Path
+) -> None:
+    service, repository = tmp_path / "tiny", tmp_path / "model_repository"
+    shutil.copytree(tiny_service, service)
+    built = trident("build", service, "--model-repository", repository, "--json")
+    assert (json.loads(built.stdout)["ragged"], built.stderr) == (True, "")
+    shutil.rmtree(service / "model.savedmodel")
+    shutil.copytree(models / "mean", service / "model.savedmodel")
+    shutil.rmtree(repository)
+    built = trident("build", service, "--model-repository", repository)
+    assert "padding changes this model's answers" in built.stderr
+    assert "allow_ragged_batch" not in (repository / "tiny_model" / "config.pbtxt").read_text(encoding="utf-8")

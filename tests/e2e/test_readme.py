@@ -21,6 +21,7 @@ from trident.server.lifecycle import _choose_ports
 from trident.service import Spec
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+INSTALL = "trident backend install /opt/tritonserver/backends"
 KINDS = {"sh", "text", "console", "python", "toml"}
 
 
@@ -145,10 +146,17 @@ def test_the_end_of_the_demo_is_as_shown(project: Project) -> None:
 
 
 def test_the_commands_outside_a_session_are_known(project: Project, tmp_path: Path) -> None:
-    """`make demo` is what the fixture `project` ran; `make test` is this; the third is tried in the contract tests."""
+    """`make demo` is what the fixture `project` ran; `make test` is this; the others are tried in other tests."""
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    assert lines == ["make demo", "make test", "trident serve --model-repository /path/to/your/repository"]
+    serve = "trident serve --model-repository /path/to/your/repository"
+    assert lines == ["make demo", "make test", serve, INSTALL]
     assert "-m pytest" in project.make("-n", "test").stdout
+
+
+def test_the_backend_is_put_into_another_triton(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "python").mkdir()
+    terminal.run(INSTALL.replace("/opt/tritonserver/backends", str(tmp_path)))
+    assert (tmp_path / "tensorflow" / "model.py").is_file()
 
 
 def test_the_service_toml_shows_all_keys_with_their_defaults() -> None:

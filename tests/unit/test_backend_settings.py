@@ -1,5 +1,8 @@
 """What config.pbtxt and the server's command line ask of the backend; contract tests have the load errors."""
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,8 +61,18 @@ def test_the_servers_command_line_is_read() -> None:
 
 
 def test_what_cannot_be_had_of_the_command_line_is_warned_about() -> None:
-    warnings = read_settings({}, {"gpu-memory-fraction": "0.5"}).warnings
-    assert len(warnings) == 1
-    assert "gpu-memory-fraction has no effect" in warnings[0]
+    warnings = read_settings({}, {"gpu-memory-fraction": "0.5", "version": "2", "speed": "high"}).warnings
+    assert len(warnings) == 2
+    assert "gpu-memory-fraction=0.5 has no effect" in warnings[0]
+    assert "speed=high has no effect" in warnings[1]
     with pytest.raises(ValueError, match="default-max-batch-size is 'many'"):
         default_max_batch_size({"default-max-batch-size": "many"})
+
+
+def test_the_command_line_is_found_among_the_processes_that_started_this_one() -> None:
+    child = "from triton_tensorflow.server_options import read_server_options; print(read_server_options())"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], check=True)"
+    backend = Path(__file__).parents[2] / "ensemble" / "trident" / "backends" / "tensorflow"
+    line = [sys.executable, "-c", parent, "--backend-config=tensorflow,default-max-batch-size=16"]
+    result = subprocess.run(line, capture_output=True, text=True, check=True, cwd=backend)
+    assert result.stdout == "{'default-max-batch-size': '16'}\n"

@@ -40,7 +40,7 @@ class ModelStatus:
         name: the model.
         version: empty if none could be read.
         state: READY, LOADING, UNLOADING or UNAVAILABLE.
-        reason: why it is not ready; the first line.
+        reason: why it is not ready, on one line.
     """
 
     name: str
@@ -178,7 +178,8 @@ class Server:
         return sorted(rows, key=lambda row: (row.name, row.version))
 
     def _state(self, entry: dict[str, str]) -> tuple[str, str]:
-        reason = (entry.get("reason", "").splitlines() or [""])[0]
+        said = entry.get("reason", "").partition("\nAt:\n")[0]  # what follows is the stub's traceback
+        reason = "; ".join(line for line in said.splitlines() if line.strip())
         if "state" in entry:
             return entry["state"], reason
         polled = dict(POLL_FAILED.findall(self.log.read_text(encoding="utf-8", errors="replace")))

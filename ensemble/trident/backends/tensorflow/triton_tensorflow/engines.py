@@ -6,6 +6,7 @@ fits the file's age is tried first and the other if that one fails.
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -205,5 +206,9 @@ def translated(error: Any) -> Exception:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's text that says something."""
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The line of an error's text that says what went wrong: TensorFlow puts it before the node's name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line, following in pairwise(lines):
+        if following.startswith("[[{{"):
+            return line
+    return lines[0] if lines else type(error).__name__

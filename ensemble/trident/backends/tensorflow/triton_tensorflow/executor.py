@@ -207,7 +207,7 @@ class Executor:
 
     def _answer(self, units: list[_Unit], fetch: Sequence[str]) -> None:
         requests = [unit.feeds for unit in units]
-        feeds = merge(self._plan, requests) if self._plan.batched else requests[0]
+        feeds = merge(self._plan, requests) if self._plan.batched else self._with_scalars(requests[0])
         start = perf_counter()
         try:
             outputs = self._engine(feeds, fetch) if fetch else {}
@@ -215,7 +215,7 @@ class Executor:
             self.counts.call_s += perf_counter() - start
             self.counts.calls += 1
         if not self._plan.batched:
-            units[0].answer = outputs
+            units[0].answer = {name: np.atleast_1d(array) for name, array in outputs.items()}
             return
         for unit, answer in zip(units, split(self._plan, outputs, requests, self._signature.outputs), strict=True):
             unit.answer = answer
@@ -223,6 +223,11 @@ class Executor:
             name = entry.spec.name
             self.counts.cells += feeds[name].size
             self.counts.padding += feeds[name].size - sum(request[name].size for request in requests)
+
+    def _with_scalars(self, feeds: Feeds) -> Feeds:
+        """What Triton can only carry as [1], as the model wants it."""
+        inputs = self._plan.inputs
+        return {name: array.reshape(()) if inputs[name].spec.shape == () else array for name, array in feeds.items()}
 
     def _measure(self) -> Cost | None:
         if not self._padded or not self._repeatable:
@@ -255,7 +260,7 @@ def _assemble(request: Request, units: list[_Unit]) -> None:
 
 def _check_shape(entry: Input, array: NDArray[np.generic]) -> None:
     expected = entry.spec.shape
-    if entry.flat or expected is None:
+    if entry.flat or expected is None or (expected == () and array.shape == (1,)):
         return
     if len(expected) != array.ndim or any(
         size not in (-1, got) for size, got in zip(expected, array.shape, strict=True)

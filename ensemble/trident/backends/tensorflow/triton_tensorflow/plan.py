@@ -210,7 +210,7 @@ class _Checker:
 
     def _fits(self, kind: str, spec: TensorSpec, dims: Sequence[int], exact: bool) -> bool:
         """Whether every shape that the configuration lets through (for outputs: promises) is the model's."""
-        if spec.shape is None:
+        if spec.shape is None or _is_scalar(spec, dims, self._batched):
             return True
         same_rank = len(spec.shape) == len(dims)
         pairs = list(zip(spec.shape, dims, strict=True)) if same_rank else []
@@ -226,6 +226,11 @@ class _Checker:
         hint = "expected an open first axis for batching, or max_batch_size: 0"
         self.faults.append(f"{kind} '{spec.name}': the model has {list(spec.shape)}; {hint}")
         return False
+
+
+def _is_scalar(spec: TensorSpec, dims: Sequence[int], batched: bool) -> bool:
+    """Triton has no scalars: outside they are [1]; the executor bridges that."""
+    return not batched and spec.shape == () and list(dims) == [1]
 
 
 def _pad(value: str | None, dtype: Any, spec: TensorSpec) -> Any:

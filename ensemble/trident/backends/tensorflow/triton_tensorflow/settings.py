@@ -15,6 +15,7 @@ PARAMETERS = (
     *("TF_NUM_INTRA_THREADS", "TF_NUM_INTER_THREADS", "TF_USE_PER_SESSION_THREADS", "TF_GRAPH_TAG"),
     *("TF_SIGNATURE_DEF", "TF_INIT_OPS_FILE", "MAX_SESSION_SHARE_COUNT", "PAD_VALUE", "MAX_VALUE"),
 )
+SERVER_OPTIONS = ("allow-soft-placement", "default-max-batch-size")  # of --backend-config=tensorflow,...
 PRECISIONS = ("f32", "bf16")
 FLAGS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
@@ -79,8 +80,10 @@ def read_settings(config: Mapping[str, Any], server_options: Mapping[str, str]) 
     optimization = config.get("optimization") or {}
     accelerators = optimization.get("execution_accelerators") or {}
     warnings = [*_parameter_warnings(parameters)]
-    if "gpu-memory-fraction" in server_options:
-        warnings.append("--backend-config=tensorflow,gpu-memory-fraction has no effect: memory grows as it is needed")
+    for name, value in server_options.items():
+        if name not in SERVER_OPTIONS and (name, value) != ("version", "2"):
+            known = f"of --backend-config=tensorflow,... these have: {list(SERVER_OPTIONS)}"
+            warnings.append(f"--backend-config=tensorflow,{name}={value} has no effect; {known}")
     mixed_precision = _gpu_accelerators(accelerators.get("gpu_execution_accelerator") or [], warnings)
     return Settings(
         intra_threads=_number(parameters, "TF_NUM_INTRA_THREADS", 0),
