@@ -5,10 +5,10 @@ PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.10; do $$nam
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench bench-backend lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
 
 demo: $(INSTALLED) ## train `spam`, build the model repository, start Triton, infer, stop
 	@$(BIN)/trident demo
@@ -23,6 +23,9 @@ check: $(INSTALLED) ## lint, formatting and types
 
 bench: $(INSTALLED) ## report figures: start-up, training, overhead
 	$(BIN)/python benchmarks/report.py
+
+bench-backend: $(INSTALLED) ## report figures of the tensorflow backend: overhead, ragged, OpenVINO, memory
+	$(BIN)/python benchmarks/backend.py
 
 lock: ## resolve requirements.lock anew for all supported Pythons
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --generate-hashes --no-header --no-annotate --quiet --upgrade -o requirements.lock
