@@ -123,16 +123,18 @@ class Executor:
         fetch = sorted(frozenset().union(*(request.fetch for request in group)))
         units = self._units(group, fetch)
         parts = self._parts(units)
-        waiting = {request.index: sum(unit.request is request for unit in units) for request in group}
+        owned: dict[int, list[_Unit]] = {request.index: [] for request in group}
+        for unit in units:
+            owned[unit.request.index].append(unit)
+        waiting = {index: len(own) for index, own in owned.items()}
         for number, part in enumerate(parts, start=1):
             self._run_part(part, fetch)
+            done = []
             for unit in part:
                 waiting[unit.request.index] -= 1
-            done = list(
-                {unit.request.index: unit.request for unit in part if waiting[unit.request.index] == 0}.values()
-            )
-            for request in done:
-                _assemble(request, [unit for unit in units if unit.request is request])
+                if waiting[unit.request.index] == 0:
+                    _assemble(unit.request, owned[unit.request.index])
+                    done.append(unit.request)
             deliver(done, more or number < len(parts))
 
     def _units(self, group: list[Request], fetch: Sequence[str]) -> list[_Unit]:
@@ -235,7 +237,7 @@ class Executor:
         fetch = sorted(self._signature.outputs)
         try:
             cost = measure(lambda rows, length: self._engine(self._specimen(rows, length), fetch))
-        except (InvalidInput, Failure):  # the model takes no made-up values; then batches stay whole
+        except Exception:  # the model takes no made-up values, for whatever reason; then batches stay whole
             return None
         return cost if cost.cell_s > 0 else None
 
@@ -245,9 +247,7 @@ class Executor:
             tail = entry.spec.shape[1:] if entry.spec.shape else ()
             shape = [rows, *((length if entry.padded else 1) if size == -1 else size for size in tail)]
             feeds[name] = np.full(shape, b"" if entry.dtype is np.object_ else 1, entry.dtype)
-        for batch_input in self._plan.batch_inputs:
-            return merge(self._plan, [feeds]) if batch_input else feeds
-        return feeds
+        return merge(self._plan, [feeds])
 
 
 def _assemble(request: Request, units: list[_Unit]) -> None:
