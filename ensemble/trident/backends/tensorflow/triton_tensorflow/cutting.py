@@ -11,7 +11,6 @@ from time import perf_counter
 
 import numpy as np
 
-
 SLOW_S = 1.0
 
 
