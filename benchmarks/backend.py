@@ -80,7 +80,7 @@ def prepared(arguments: argparse.Namespace) -> Iterator[Options]:
             threads=arguments.threads,
             repetitions=arguments.repetitions,
             rounds=arguments.rounds,
-            texts=min(arguments.texts, len(ids)),
+            texts=arguments.texts,
             callers=arguments.callers,
             requests=arguments.requests,
         )
@@ -132,9 +132,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--savedmodel", type=Path, help="another SavedModel: input_ids INT32 [B, L] → logits [B, 2]")
     parser.add_argument("--tokenizer", type=Path, help="another tokenizer.json")
     parser.add_argument("--threads", type=int, default=cores(), help="of TensorFlow and OpenVINO; all cores by default")
-    parser.add_argument("--repetitions", type=int, default=60, help="of a MiniLM call (20 times that of a tiny one)")
-    parser.add_argument("--rounds", type=int, default=3, help="of each variant of `ragged`")
-    parser.add_argument("--texts", type=int, default=1024, help="in a round of `ragged`")
+    parser.add_argument("--repetitions", type=int, default=60, help="of a MiniLM call (25 times that of a tiny one)")
+    parser.add_argument("--rounds", type=int, default=8, help="of each variant of `ragged`")
+    parser.add_argument("--texts", type=int, default=256, help="in a round of `ragged`")
     parser.add_argument("--callers", type=int, default=32, help="at once, in `ragged`")
     parser.add_argument("--requests", type=int, default=100_000, help="of `memory`, more than 5000")
     parser.add_argument("--json", type=Path, help="write the figures, the machine and the versions to this file")

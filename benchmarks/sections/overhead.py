@@ -36,7 +36,8 @@ TINY_LIMIT_US = 150
 BATCH_LIMIT = 5
 BATCH = 32
 LENGTH = 16
-WARM_UP = 20
+WARM_UP = 4
+TINY_TIMES = 25  # a tiny call is repeated that much more often
 NOTES = [
     "in process: Executor.check and Executor.run (merge, cut, split) minus the seconds around the engine's call, which",
     "  hold what turns numpy into TensorFlow's tensors and back; Triton's tensors to numpy and responses are not in it",
@@ -80,7 +81,7 @@ def measure(options: Options) -> Result:
 
 
 def _count(name: str, options: Options) -> int:
-    return options.repetitions * (20 if name == "tiny" else 1)
+    return options.repetitions * (TINY_TIMES if name == "tiny" else 1)
 
 
 def _write_tiny(options: Options) -> Path:

@@ -39,9 +39,8 @@ def _overhead(axes: "Axes", details: dict[str, Any]) -> None:
     }
     axes.boxplot(list(beyond.values()), orientation="horizontal", tick_labels=list(beyond), showfliers=False)
     axes.invert_yaxis()
-    axes.set_xlim(left=0)
-    axes.set_xlabel("µs")
-    axes.set_title("inside execute beyond the TensorFlow call", fontsize="medium")
+    axes.set_xscale("log")
+    axes.set_xlabel("µs inside execute beyond the TensorFlow call")
 
 
 def _ragged(axes: "Axes", details: dict[str, Any]) -> None:

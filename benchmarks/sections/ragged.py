@@ -9,6 +9,7 @@ from sections.common import (
     Figure,
     Options,
     Result,
+    Tensors,
     at_least,
     metrics,
     minilm_config,
@@ -42,17 +43,17 @@ def measure(options: Options) -> Result:
     put(repository, SAME, options.savedmodel, _config(options, ragged=False))
     folder = put(repository, WHOLE, options.savedmodel, _config(options, ragged=True), backend="python")
     add_stopwatch(folder, options.work / "whole.json", cut=False)
-    requests = [{"input_ids": row(ids)} for ids in options.ids[: options.texts]]
     rates: dict[str, list[float]] = {name: [] for name in SHOWN}
     with serving(repository) as (server, client):
         for name in SHOWN:
-            send(client, name, requests[: 4 * options.callers], options.callers)
+            send(client, name, _requests(options, 0, 4 * options.callers), options.callers)
         before = {name: _counts(client, name, metrics(server, name)) for name in SHOWN}
-        for number in range(1, options.rounds + 1):
+        for number in range(options.rounds):
+            chosen = _requests(options, number * options.texts, options.texts)
             for name in SHOWN:
-                rates[name].append(len(requests) / send(client, name, requests, options.callers))
+                rates[name].append(len(chosen) / send(client, name, chosen, options.callers))
             shown = ", ".join(f"{name} {values[-1]:.0f}" for name, values in rates.items())
-            say(f"  round {number} of {options.rounds}, texts/s: {shown}")
+            say(f"  round {number + 1} of {options.rounds}, texts/s: {shown}")
         after = {name: _counts(client, name, metrics(server, name)) for name in SHOWN}
     counts = {name: {key: after[name][key] - before[name][key] for key in after[name]} for name in SHOWN}
     figures = [Figure(SHOWN[name], median(values), "texts/s") for name, values in rates.items()]
@@ -63,6 +64,10 @@ def measure(options: Options) -> Result:
     for name in SHOWN:
         figures += _of_counts(SHOWN[name], counts[name])
     return Result(figures, NOTES, {"texts/s": rates, "counts": counts})
+
+
+def _requests(options: Options, start: int, count: int) -> list[Tensors]:
+    return [{"input_ids": row(options.ids[number % len(options.ids)])} for number in range(start, start + count)]
 
 
 def _config(options: Options, *, ragged: bool) -> dict[str, Any]:

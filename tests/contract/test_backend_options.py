@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from backend_server import BackendServer
 from leftovers import leftovers
-from trident.server import lifecycle
+from trident.server.embedded import find_tritonserver
 from trident.server.lifecycle import Server
 from trident_client import Client
 
@@ -23,11 +23,12 @@ OPTIONS = (
 def test_the_command_lines_settings_count_and_a_server_without_metrics_serves(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = lifecycle.find_tritonserver()
+    found = find_tritonserver()
     program = tmp_path / "tritonserver"
     program.write_text(f'#!/bin/sh\nexec {found.binary} "$@" {" ".join(OPTIONS)}\n', encoding="utf-8")
     program.chmod(0o755)
-    monkeypatch.setattr(lifecycle, "find_tritonserver", lambda option: dataclasses.replace(found, binary=program))
+    told = dataclasses.replace(found, binary=program)
+    monkeypatch.setattr("trident.server.lifecycle.find_tritonserver", lambda option: told)
     repository = tmp_path / "repository"
     shutil.copytree(MODELS / "identity", repository / "identity")
     server = Server(repository, http_port=0, grpc_port=0, metrics_port=0)

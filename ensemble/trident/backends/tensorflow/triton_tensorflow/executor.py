@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from time import perf_counter
 
 import numpy as np
@@ -153,15 +154,14 @@ class Executor:
 
     def _lengths(self, feeds: Feeds) -> list[int] | None:
         """Each row's length without its padding, ≥ 1; None if no row is shorter than the request."""
-        width, longest = 0, np.zeros(rows(feeds), dtype=int)
-        for entry in self._padded:
-            array = feeds[entry.spec.name]
-            used = array != entry.pad
-            width = max(width, array.shape[1])
-            if array.shape[1] and not used[:, -1].all():
-                own = np.where(used.any(axis=1), array.shape[1] - used[:, ::-1].argmax(axis=1), min(1, array.shape[1]))
-            else:
-                own = np.full(len(array), array.shape[1])
+        arrays = [(feeds[entry.spec.name], entry.pad) for entry in self._padded]
+        width = max(array.shape[1] for array, _ in arrays)
+        if any(not array.shape[1] or (array[:, -1] != pad).all() for array, pad in arrays if array.shape[1] == width):
+            return None
+        longest = np.ones(rows(feeds), dtype=int)
+        for array, pad in (pair for pair in arrays if pair[0].shape[1]):
+            used = array != pad
+            own = np.where(used.any(axis=1), array.shape[1] - used[:, ::-1].argmax(axis=1), 1)
             longest = np.maximum(longest, own)
         return None if (longest == width).all() else longest.tolist()
 
@@ -185,7 +185,7 @@ class Executor:
 
     def _size(self, feeds: Feeds) -> int:
         """Cells of one row of the widest padded input."""
-        return max(int(np.prod(feeds[entry.spec.name].shape[1:])) for entry in self._padded)
+        return max(prod(feeds[entry.spec.name].shape[1:]) for entry in self._padded)
 
     def _run_part(self, part: list[_Unit], fetch: Sequence[str]) -> None:
         alive = [unit for unit in part if unit.request.error is None]
