@@ -79,7 +79,11 @@ def _check_directory(directory: Path) -> None:
         return
     near = (directory / "backends", directory.resolve().parent)
     other = next((folder for folder in near if (folder / "python").is_dir()), None)
-    hint = f"Did you mean {other}?" if other else "Install Triton's Python backend there."
+    hint = (
+        f"Did you mean {other}?"
+        if other
+        else "Give the directory that holds python/, such as /opt/tritonserver/backends."
+    )
     names = sorted(path.name for path in directory.iterdir())
     raise InstallError(f"{directory} holds {_listed(names) if names else 'nothing'}; {expected}. {hint}")
 

@@ -561,7 +561,7 @@ def test_config_and_signature_that_disagree_are_a_load_error(
         ("truncated", "is no SavedModel, or a truncated one"),
         ("variables", "cannot load the SavedModel"),
         ("signature", "has no signature 'gone' (TF_SIGNATURE_DEF); it has ['serving_default']"),
-        ("tag", "has no graph tagged ['gone']; it has [['serve']]"),
+        ("tag", "has no graph tagged ['gone'] (TF_GRAPH_TAG); it has [['serve']]"),
     ],
 )
 def test_a_damaged_model_fails_alone_and_loads_when_mended(
@@ -606,6 +606,7 @@ def test_the_backends_counts_are_on_the_metrics_page(backend: BackendServer, mod
         assert wait_for_metric(backend, "tf_batch_retries", name) == 1
         assert backend.metric("tf_calls", name) >= 3
         assert backend.metric("tf_call_seconds", name) > 0
+        assert wait_for_metric(backend, "tf_requests_refused", name) == 1
         assert backend.metric("tf_batch_elements", name) >= 4
 
 

@@ -147,7 +147,7 @@ def test_the_backends_own_folder_may_be_linked(directory: Path) -> None:
     [
         ("missing", "missing does not exist; expected Triton's backend directory, which holds python/"),
         ("file", "file is a file; expected Triton's backend directory"),
-        ("empty", "empty holds nothing; expected .* Install Triton's Python backend there"),
+        ("empty", "empty holds nothing; expected .* Give the directory that holds python/"),
         ("others", "others holds a, b, c, d, e and 1 more; expected"),
         ("triton", "triton holds backends; expected .* Did you mean .*triton/backends"),
         ("triton/backends/tensorflow", "tensorflow holds nothing; .* Did you mean .*triton/backends"),

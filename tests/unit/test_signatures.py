@@ -64,7 +64,9 @@ def test_only_initial_operations_are_nothing_to_serve(tmp_path: Path) -> None:
 
 def test_the_tags_must_be_the_one_asked_for(tmp_path: Path) -> None:
     folder = write(tmp_path, "a", tags=("serve", "gpu"))
-    with pytest.raises(ValueError, match=r"no graph tagged \['serve'\]; it has \[\['serve', 'gpu'\]\]"):
+    with pytest.raises(
+        ValueError, match=r"no graph tagged \['serve'\] \(TF_GRAPH_TAG\); it has \[\['serve', 'gpu'\]\]"
+    ):
         read_signature(folder, "serve", None)
 
 

@@ -179,7 +179,7 @@ class Server:
 
     def _state(self, entry: dict[str, str]) -> tuple[str, str]:
         said = entry.get("reason", "").partition("\nAt:\n")[0]  # what follows is the stub's traceback
-        reason = "; ".join(line for line in said.splitlines() if line.strip())
+        reason = "; ".join(line for line in said.splitlines() if line.strip()).replace(":; ", ": ")
         if "state" in entry:
             return entry["state"], reason
         polled = dict(POLL_FAILED.findall(self.log.read_text(encoding="utf-8", errors="replace")))

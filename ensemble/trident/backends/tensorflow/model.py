@@ -104,6 +104,7 @@ class TritonPythonModel:
 
     def _refuse(self, error: Exception) -> Any:
         message = f"Model '{self.name}': {error}"
+        self._executor.counts.refused += 1
         if isinstance(error, InvalidInput):
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(message, pb_utils.TritonError.INVALID_ARG))
         if isinstance(error, (BadOutput, Failure)):

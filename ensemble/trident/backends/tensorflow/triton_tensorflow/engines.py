@@ -69,7 +69,10 @@ def load_saved_model(folder: Path, signature: Signature, settings: Settings, ini
             return loader(folder, signature, settings, init_ops)
         except Exception as error:  # the loaders raise whatever they stumble over
             reasons.append(first_line(error))
-    raise ValueError(f"cannot load the SavedModel {folder}: {'; '.join(dict.fromkeys(reasons))}; export it again")
+    missing = "" if (folder / "variables").is_dir() else "it has no variables/; copy the whole folder, or "
+    raise ValueError(
+        f"cannot load the SavedModel {folder}: {'; '.join(dict.fromkeys(reasons))}; {missing}export it again"
+    )
 
 
 class FunctionEngine:

@@ -27,6 +27,7 @@ class Counts:
         padding: of these, how many were padding.
         parts: sub-batches that batches were cut into, beyond one.
         retries: batches that were run again one by one.
+        refused: requests that were answered with an error.
     """
 
     calls: int = 0
@@ -35,6 +36,7 @@ class Counts:
     padding: int = 0
     parts: int = 0
     retries: int = 0
+    refused: int = 0
 
 
 @dataclass

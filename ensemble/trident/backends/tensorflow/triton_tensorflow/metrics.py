@@ -20,6 +20,7 @@ METRICS = {
     "cells": ("tf_batch_elements", "Elements of padded inputs in batches of several requests"),
     "padding": ("tf_padding_elements", "Elements of these that are padding"),
     "parts": ("tf_extra_sub_batches", "Sub-batches that batches were cut into, beyond one"),
+    "refused": ("tf_requests_refused", "Requests answered with an error"),
     "retries": ("tf_batch_retries", "Batches run again one by one, to find the request that fails"),
 }
 

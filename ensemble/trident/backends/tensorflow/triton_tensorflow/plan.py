@@ -202,9 +202,9 @@ class _Checker:
             self.faults.append(f"{kind} '{entry['name']}': expected one of {sorted(specs)}, as the signature has them")
         elif spec.type_name not in DATA_TYPES:
             self.faults.append(f"{kind} '{spec.name}': the model has {spec.type_name}, which Triton cannot carry")
-        elif spec.data_type != entry["data_type"]:
-            self.faults.append(f"{kind} '{spec.name}': expected {spec.data_type}; found {entry['data_type']}")
         else:
+            if spec.data_type != entry["data_type"]:
+                self.faults.append(f"{kind} '{spec.name}': expected {spec.data_type}; found {entry['data_type']}")
             return spec
         return None
 

@@ -120,7 +120,7 @@ def read_signature(folder: Path, tag: str, wanted: str | None) -> Signature:
     graph = next((graph for graph in message.meta_graphs if list(graph.meta_info_def.tags) == [tag]), None)
     if graph is None:
         found = [list(graph.meta_info_def.tags) for graph in message.meta_graphs]
-        raise ValueError(f"the SavedModel {folder} has no graph tagged ['{tag}']; it has {found}: set TF_GRAPH_TAG")
+        raise ValueError(f"the SavedModel {folder} has no graph tagged ['{tag}'] (TF_GRAPH_TAG); it has {found}")
     key, note = _choose(folder, sorted(graph.signature_def), wanted)
     definition = graph.signature_def[key]
     inputs = {name: _spec(name, info) for name, info in sorted(definition.inputs.items())}
@@ -149,7 +149,10 @@ def _read_saved_model(folder: Path) -> Any:
         except (text_format.ParseError, UnicodeDecodeError) as error:
             raise ValueError(f"{text} is no SavedModel, or a truncated one ({error}); export it again") from error
     if not binary.is_file():
-        raise ValueError(f"no SavedModel at {folder}: expected a folder with saved_model.pb and variables/")
+        place = folder if folder.is_dir() else folder.parent
+        found = sorted(path.name for path in place.iterdir()) if place.is_dir() else []
+        expected = "expected a folder with saved_model.pb and variables/"
+        raise ValueError(f"no SavedModel at {folder}: {expected}; {place.name}/ holds {found}")
     _parse(message, binary, "SavedModel")
     if not message.meta_graphs:
         raise ValueError(f"{binary} holds no graph ({binary.stat().st_size} bytes); export it again")
