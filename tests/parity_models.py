@@ -91,7 +91,8 @@ def _write(folder: Path) -> None:
     wide = tf.Variable(tf.ones((256, 256)))
 
     def attentive(ids: Any) -> Any:
-        states = tf.cast(ids > 0, tf.float32)[..., None] * wide[0]
+        known = tf.gather(tf.constant([0.0, 1.0]), ids)  # refuses negative ids
+        states = known[..., None] * wide[0]
         for _ in range(4):
             states = states @ wide / 256.0
         longest = tf.fill((tf.shape(ids)[0], 1), tf.shape(ids)[1])

@@ -252,9 +252,11 @@ def test_rows_that_end_in_padding_are_cut_one_by_one(backend: BackendServer, mod
         ids = np.zeros((4, 1000), np.int32)
         for row, length in enumerate((2, 1000, 0, 3)):
             ids[row, :length] = 1
-        answer = backend.infer(name, ids=ids)
-        assert answer["total"].tolist() == [[2], [1000], [0], [3]]
-        assert answer["longest"].ravel().tolist() == [3, 1000, 3, 3]
+        assert backend.infer(name, outputs=["total"], ids=ids)["total"].tolist() == [[2], [1000], [0], [3]]
+        assert wait_for_metric(backend, "tf_extra_sub_batches", name) == 1
+        # An output that shows the padding: the rows stay as they were sent.
+        assert backend.infer(name, ids=ids)["longest"].tolist() == [[1000]] * 4
+        assert "padding changes this model's outputs ['longest']" in backend.log(name)
 
 
 def test_an_answer_equals_that_of_the_request_alone(backend: BackendServer, made: Path) -> None:
@@ -316,6 +318,22 @@ def test_sequences_keep_their_state_and_see_their_controls(backend: BackendServe
     ]
 
 
+def test_several_sequences_keep_apart_and_max_value_leaves_their_ids_alone(
+    backend: BackendServer, models: Path
+) -> None:
+    import tritonclient.grpc as grpcclient
+
+    with backend.model("sequences", models / "sequence", SEQUENCE + parameter("MAX_VALUE", "1000")) as name:
+        url = backend.server.grpc_url.removeprefix("grpc://")
+        with grpcclient.InferenceServerClient(url) as client:
+            for step in range(3):
+                for sequence, value in ((70001, 1.0), (70002, 10.0), (70003, 100.0)):
+                    x = grpcclient.InferInput("x", [1, 1], "FP32")
+                    x.set_data_from_numpy(np.array([[value]], np.float32))
+                    result = client.infer(name, [x], sequence_id=sequence, sequence_start=step == 0)
+                    assert result.as_numpy("total").tolist() == [[value * (step + 1)]]
+
+
 def test_a_control_that_the_model_has_not_is_a_load_error(backend: BackendServer, models: Path) -> None:
     text = backend.refusal("control", models / "sequence", SEQUENCE.replace('"ready"', '"prepared"'))
     assert "sequence control 'prepared': expected one of" in text
@@ -332,6 +350,27 @@ def test_a_request_that_tensorflow_refuses_fails_alone(backend: BackendServer, m
         assert (good["total"].tolist(), other["total"].tolist()) == ([[4, 6]], [[8, 10]])
         assert isinstance(bad, InvalidRequest)
         assert "99 is not in [0, 10)" in str(bad)
+
+
+def test_mixed_traffic_with_bad_requests_loses_and_mixes_nothing(backend: BackendServer, models: Path) -> None:
+    """Cut batches, answered in parts, with requests that are refused and others that want other outputs."""
+    with backend.model("mixed", models / "attentive", ATTENTIVE.replace("300000", "2000")) as name:
+        generator = np.random.default_rng(5)
+
+        def ask(number: int) -> bool:
+            length = int(generator.integers(1, 600))
+            ids = np.ones((2, length), np.int32)
+            wanted = (["total"], ["longest", "total"])[number % 2]
+            if number % 10 == 0:
+                ids[0, 0] = -7  # the model refuses negative ids
+            try:
+                answer = backend.infer(name, outputs=wanted, ids=ids)
+            except InvalidRequest:
+                return number % 10 == 0
+            return number % 10 != 0 and answer["total"].tolist() == [[length]] * 2 and sorted(answer) == wanted
+
+        with ThreadPoolExecutor(16) as pool:
+            assert all(pool.map(ask, range(400)))
 
 
 def test_a_value_beyond_max_value_is_refused_before_the_model_sees_it(backend: BackendServer, models: Path) -> None:

@@ -9,13 +9,14 @@ from triton_tensorflow.cutting import Cost
 from triton_tensorflow.engines import Failure, Feeds, InvalidInput
 from triton_tensorflow.executor import Executor, Request
 from triton_tensorflow.plan import Input, Plan
+from triton_tensorflow.probing import Padding, probe_padding
 from triton_tensorflow.settings import Settings
 from triton_tensorflow.signatures import Signature, TensorSpec
 
 IDS = TensorSpec("ids", "ids:0", "DT_INT32", (-1, -1))
 SUM = TensorSpec("sum", "sum:0", "DT_INT32", (-1, 1))
 STATES = TensorSpec("states", "states:0", "DT_INT32", (-1, -1))
-PLAN = Plan(True, False, {"ids": Input(IDS, np.int32, padded=True)}, (), {})
+PLAN = Plan(True, False, {"ids": Input(IDS, np.int32, padded=True)}, ("states", "sum"), (), {})
 SIGNATURE = Signature("serving_default", "serve", {"ids": IDS}, {"sum": SUM, "states": STATES}, True, False)
 
 
@@ -34,7 +35,8 @@ class SumEngine:
             raise InvalidInput("99 is refused")
         if (ids == 77).any():
             raise Failure("77 breaks")
-        outputs = {"sum": ids.sum(axis=1, keepdims=True), "states": ids * 10}
+        total = ids.sum(axis=1, keepdims=True)
+        outputs = {"sum": total, "double": 2 * total, "states": ids * 10}
         return {name: outputs[name] for name in fetch}
 
 
@@ -114,3 +116,83 @@ def test_bad_inputs_are_refused(feeds: Feeds, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         executor.check(feeds)
     executor.check({"ids": np.zeros((2, 0), np.int32)})
+
+
+def test_a_retried_request_has_the_outputs_that_it_wants_and_no_others() -> None:
+    """Its rows lie in two parts; one is run for all that the group wants, the other again for it alone."""
+    engine = SumEngine()
+    executor = Executor(engine, SIGNATURE, replace(PLAN, outputs=("double", "sum")), Settings())
+    executor.cost = Cost(1.0, 1.0)
+    wide = np.zeros((2, 300), np.int32)
+    wide[0], wide[1, :2] = 1, 1
+    bad = np.full((1, 300), 99, np.int32)
+    requests = [
+        Request(0, {"ids": wide}, frozenset(["sum"])),
+        Request(1, {"ids": bad}, frozenset(["sum", "double"])),
+    ]
+    executor.run(requests, lambda done, more: None)
+    assert requests[0].answer["sum"].tolist() == [[300], [2]]
+    assert isinstance(requests[1].error, InvalidInput)
+
+
+def mean(feeds: Feeds) -> Feeds:
+    return {"mean": feeds["ids"].mean(axis=1, keepdims=True)}
+
+
+def states(feeds: Feeds) -> Feeds:
+    return {"states": feeds["ids"] * 2.0, "fixed": np.ones((len(feeds["ids"]), 5))}
+
+
+def shortened(feeds: Feeds) -> Feeds:
+    return {"valid": feeds["ids"][:, 1:]}
+
+
+def refusing(feeds: Feeds) -> Feeds:
+    raise ValueError("no")
+
+
+def test_what_padding_does_is_found_out() -> None:
+    assert probe_padding(PLAN, mean) == Padding({}, frozenset(["mean"]))
+    # An axis of 5 that is 5 for every length is the model's own.
+    assert probe_padding(PLAN, states) == Padding({"states": {1: ("ids", 1)}}, frozenset())
+    assert probe_padding(PLAN, shortened) is None
+    assert probe_padding(PLAN, refusing) is None
+
+
+def test_outputs_follow_the_input_that_they_are_as_long_as() -> None:
+    second = replace(IDS, name="other")
+    plan = replace(PLAN, inputs={"ids": PLAN.inputs["ids"], "other": Input(second, np.int32, padded=True)})
+    found = probe_padding(
+        plan, lambda feeds: {"out": feeds["other"], "cross": feeds["ids"][:, :, None] * feeds["other"][:, None]}
+    )
+    assert found is not None
+    assert found.followers == {"out": {1: ("other", 1)}, "cross": {1: ("ids", 1), 2: ("other", 1)}}
+
+
+def test_a_lone_request_keeps_its_trailing_zeros_if_the_model_minds() -> None:
+    class MeanEngine(SumEngine):
+        def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+            return mean(feeds)
+
+    executor = Executor(MeanEngine(), SIGNATURE, replace(PLAN, outputs=("mean",)), Settings())
+    executor.cost = Cost(1.0, 1.0)
+    request = Request(0, {"ids": np.array([[4, 4, 0, 0]], np.int32)}, frozenset(["mean"]))
+    executor.run([request], lambda done, more: None)
+    assert request.answer["mean"].tolist() == [[2.0]]
+    assert "padding changes this model's outputs ['mean']" in executor.warnings[0]
+
+
+def test_requests_of_unequal_lengths_are_apart_if_nobody_knows_what_padding_does() -> None:
+    class PickyEngine(SumEngine):
+        def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+            if (feeds["ids"] == 1).all():
+                raise InvalidInput("made-up values are refused")
+            return super().__call__(feeds, fetch)
+
+    engine = PickyEngine()
+    executor = Executor(engine, SIGNATURE, PLAN, Settings())
+    rows = [np.array([[2, 3]]), np.array([[4]]), np.array([[5, 6]])]
+    requests = [Request(index, {"ids": ids}, frozenset(["sum"])) for index, ids in enumerate(rows)]
+    executor.run(requests, lambda done, more: None)
+    assert [request.answer["sum"].tolist() for request in requests] == [[[5]], [[4]], [[11]]]
+    assert engine.shapes == [(2, 2), (1, 1)]

@@ -14,7 +14,7 @@ def spec(name: str, *shape: int) -> TensorSpec:
 
 
 def plan(*inputs: Input, batch_inputs: tuple[BatchInput, ...] = (), **batch_outputs: BatchOutput) -> Plan:
-    return Plan(True, False, {entry.spec.name: entry for entry in inputs}, batch_inputs, batch_outputs)
+    return Plan(True, False, {entry.spec.name: entry for entry in inputs}, ("y",), batch_inputs, batch_outputs)
 
 
 def padded(pad: Any = 0, dtype: Any = np.int32) -> Input:
@@ -58,31 +58,31 @@ def test_batch_inputs_are_made_of_the_requests_shapes(kind: str, expected: list[
 
 def test_split_gives_each_request_its_rows() -> None:
     requests = [{"ids": np.ones((2, 3))}, {"ids": np.ones((1, 1))}]
-    parts = split(plan(padded()), {"y": np.array([[0.0], [1.0], [2.0]])}, requests, {"y": spec("y", -1, 1)})
+    parts = split(plan(padded()), {"y": np.array([[0.0], [1.0], [2.0]])}, requests, {})
     assert [part["y"].tolist() for part in parts] == [[[0.0], [1.0]], [[2.0]]]
 
 
-def test_split_cuts_an_open_axis_back_to_the_requests_own_length() -> None:
+def test_split_cuts_an_axis_that_follows_an_input_back_to_the_requests_own_length() -> None:
     requests = [{"ids": np.ones((1, 3))}, {"ids": np.ones((1, 2))}]
-    parts = split(plan(padded()), {"y": np.arange(6).reshape(2, 3)}, requests, {"y": spec("y", -1, -1)})
+    parts = split(plan(padded()), {"y": np.arange(6).reshape(2, 3)}, requests, {"y": {1: ("ids", 1)}})
     assert [part["y"].tolist() for part in parts] == [[[0, 1, 2]], [[3, 4]]]
 
 
-def test_split_leaves_an_axis_that_the_signature_fixes() -> None:
+def test_split_leaves_an_axis_that_follows_no_input() -> None:
     requests = [{"ids": np.ones((1, 3))}, {"ids": np.ones((1, 2))}]
-    parts = split(plan(padded()), {"y": np.zeros((2, 3))}, requests, {"y": spec("y", -1, 3)})
+    parts = split(plan(padded()), {"y": np.zeros((2, 3))}, requests, {})
     assert [part["y"].shape for part in parts] == [(1, 3), (1, 3)]
 
 
 def test_split_deals_a_flat_output_out_by_the_source_inputs_shape() -> None:
     requests = [{"ids": np.ones((2, 3))}, {"ids": np.ones((1, 4))}]
     made = plan(padded(), y=BatchOutput("y", "ids", (-1, -1)))
-    parts = split(made, {"y": np.arange(10)}, requests, {"y": spec("y", -1)})
+    parts = split(made, {"y": np.arange(10)}, requests, {})
     assert [part["y"].tolist() for part in parts] == [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8, 9]]]
     with pytest.raises(BadOutput, match="has 9 elements; expected 10"):
-        split(made, {"y": np.arange(9)}, requests, {"y": spec("y", -1)})
+        split(made, {"y": np.arange(9)}, requests, {})
 
 
 def test_split_refuses_an_output_without_a_row_for_each_row() -> None:
     with pytest.raises(BadOutput, match=r"shape \[1\]; expected \[2"):
-        split(plan(padded()), {"y": np.zeros(1)}, [{"ids": np.ones((2, 1))}], {"y": spec("y", -1)})
+        split(plan(padded()), {"y": np.zeros(1)}, [{"ids": np.ones((2, 1))}], {})

@@ -44,8 +44,9 @@ def test_the_cost_is_what_calls_take(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(cutting, "perf_counter", lambda: now[0])
 
-    def call(rows: int, length: int) -> None:
+    def call(rows: int, length: int) -> int:
         now[0] += 0.007 + 0.0001 * rows * length
+        return rows * length
 
     cost = measure(call)
     assert cost.call_s == pytest.approx(0.007)

@@ -61,27 +61,43 @@ class TritonPythonModel:
         list for what was sent so. A Triton without them gets all responses at the end.
         """
         responses: list[Any] = [None] * len(requests)
+        sent: set[int] = set()
 
         def deliver(done: Sequence[Request], more: bool) -> None:
             for request in done:
                 response = self._response(request)
-                if not (more and _send(requests[request.index], response)):
+                if more and _send(requests[request.index], response):
+                    sent.add(request.index)
+                else:
                     responses[request.index] = response
 
+        try:
+            self._executor.run(self._checked(requests, responses), deliver)
+        except Exception:  # not raised: Triton 24.10 crashes if requests of the batch have been answered
+            pb_utils.Logger.log_error(f"Model '{self.name}': {traceback.format_exc()}")
+            failure = self._refuse(Failure("inference failed; the server's log has the cause"))
+            for index in {*range(len(requests))} - sent:
+                responses[index] = responses[index] or failure
+        return responses
+
+    def _checked(self, requests: list[Any], responses: list[Any]) -> list[Request]:
+        """The requests that can be served; for the others a response is filled in."""
         checked = []
+        refused: InvalidInput | None = None
         for index, request in enumerate(requests):
             try:
                 feeds = self._read(request)
                 self._executor.check(feeds)
                 checked.append(Request(index, feeds, frozenset(request.requested_output_names())))
             except InvalidInput as error:
+                refused = error
                 responses[index] = self._refuse(error)
-        try:
-            self._executor.run(checked, deliver)
-        except Exception:
-            pb_utils.Logger.log_error(f"Model '{self.name}': {traceback.format_exc()}")
-            raise pb_utils.TritonModelException("inference failed; the server's log has the cause") from None
-        return responses
+        if refused is None or not self._plan.sequence:
+            return checked
+        for request in checked:  # a batch with a row missing would hand sequences each other's state
+            reason = Failure(f"another sequence's request in the batch was refused, so none was run: {refused}")
+            responses[request.index] = self._refuse(reason)
+        return []
 
     def finalize(self) -> None:
         """Give back what belongs to Triton."""

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from triton_tensorflow.engines import Feeds
 from triton_tensorflow.plan import BatchInput, BatchOutput, Input, Plan
-from triton_tensorflow.signatures import TensorSpec
 
 
 class BadOutput(Exception):
@@ -75,17 +74,18 @@ def _of_shapes(entry: BatchInput, shapes: Sequence[tuple[int, ...]]) -> NDArray[
     return values.astype(entry.dtype)
 
 
-def split(plan: Plan, outputs: Feeds, requests: Sequence[Feeds], specs: Mapping[str, TensorSpec]) -> list[Feeds]:
-    """Give each request its part of the batch's outputs, without the padding of its neighbours.
+# Output name → axis → the input and its axis that it is as long as.
+Followers = Mapping[str, Mapping[int, tuple[str, int]]]
 
-    An output's axis is cut back to the request's own length if the signature leaves that axis open and it
-    came out as long as the same axis of a padded input (token states [B, L, H] of ids [B, L]).
+
+def split(plan: Plan, outputs: Feeds, requests: Sequence[Feeds], followers: Followers) -> list[Feeds]:
+    """Give each request its part of the batch's outputs, without the padding of its neighbours.
 
     Args:
         plan: of the model.
         outputs: name → [B, ...], or one dimension to be dealt out.
         requests: what `merge` was given.
-        specs: the signature's outputs.
+        followers: the outputs' axes to be cut back to a request's own length (states [B, L, H] of ids [B, L]).
 
     Returns:
         Per request name → [N, ...], in the order of `requests`.
@@ -96,36 +96,27 @@ def split(plan: Plan, outputs: Feeds, requests: Sequence[Feeds], specs: Mapping[
     parts: list[Feeds] = [{} for _ in requests]
     for name, output in outputs.items():
         scatter = plan.batch_outputs.get(name)
-        cut = _dealt(scatter, output, requests) if scatter else _rows(plan, specs[name], output, requests)
+        cut = _dealt(scatter, output, requests) if scatter else _rows(name, output, requests, followers.get(name, {}))
         for part, array in zip(parts, cut, strict=True):
             part[name] = array
     return parts
 
 
-def _rows(plan: Plan, spec: TensorSpec, output: NDArray[Any], requests: Sequence[Feeds]) -> Iterator[NDArray[Any]]:
+def _rows(
+    name: str, output: NDArray[Any], requests: Sequence[Feeds], followed: Mapping[int, tuple[str, int]]
+) -> Iterator[NDArray[Any]]:
     sizes = [rows(request) for request in requests]
     if output.ndim == 0 or len(output) != sum(sizes):
         expected = f"expected [{sum(sizes)}, ...], a row for each row of the batch; set max_batch_size to 0"
-        raise BadOutput(f"output '{spec.name}' has shape {list(output.shape)}; {expected}")
-    if len(requests) == 1:
-        yield output
-        return
-    padded = [name for name in requests[0] if plan.inputs[name].padded]
+        raise BadOutput(f"output '{name}' has shape {list(output.shape)}; {expected}")
     start = 0
     for request, size in zip(requests, sizes, strict=True):
         part = output[start : start + size]
-        for axis in spec.open_axes:
-            length = _own_length(axis, part.shape[axis], [(request[name], requests, name) for name in padded])
-            part = part if length == part.shape[axis] else part[(slice(None),) * axis + (slice(0, length),)]
+        for axis, (source, source_axis) in followed.items():
+            if len(requests) > 1 and source in request:
+                part = part[(slice(None),) * axis + (slice(0, request[source].shape[source_axis]),)]
         yield part
         start += size
-
-
-def _own_length(axis: int, size: int, candidates: Sequence[tuple[NDArray[Any], Sequence[Feeds], str]]) -> int:
-    for array, requests, name in candidates:
-        if axis < array.ndim and size == max(request[name].shape[axis] for request in requests):
-            return int(array.shape[axis])
-    return size
 
 
 def _dealt(entry: BatchOutput, output: NDArray[Any], requests: Sequence[Feeds]) -> Iterator[NDArray[Any]]:

@@ -55,27 +55,27 @@ def cut(lengths: Sequence[int], cost: Cost) -> list[list[int]]:
     return groups[::-1]
 
 
-def measure(call: Callable[[int, int], object]) -> Cost:
+def measure(call: Callable[[int, int], int]) -> Cost:
     """Measure what a call costs.
 
     Args:
-        call: runs the model on (rows, length).
+        call: runs the model on (rows, length) and returns the cells that it was.
 
     Returns:
         The cost; `cell_s` is 0 if more cells take no longer.
     """
     few, many = (1, 8), (8, 64)
-    times = []
+    times, cells = [], []
     for rows, length in (few, many):
-        first = _timed(call, rows, length)  # the first of a shape also allocates and compiles
-        repeats = 3 if first < SLOW_S else 1  # loading a large model should not take much longer for it
-        times.append(min(_timed(call, rows, length) for _ in range(repeats)))
-    cells = many[0] * many[1] - few[0] * few[1]
-    cell_s = max(0.0, (times[1] - times[0]) / cells)
-    return Cost(max(0.0, times[0] - cell_s * few[0] * few[1]), cell_s)
+        cells.append(call(rows, length))  # the first of a shape also allocates and compiles
+        first = _timed(call, rows, length)
+        repeats = 2 if first < SLOW_S else 0  # loading a large model should not take much longer for it
+        times.append(min([first, *(_timed(call, rows, length) for _ in range(repeats))]))
+    cell_s = max(0.0, (times[1] - times[0]) / (cells[1] - cells[0]))
+    return Cost(max(0.0, times[0] - cell_s * cells[0]), cell_s)
 
 
-def _timed(call: Callable[[int, int], object], rows: int, length: int) -> float:
+def _timed(call: Callable[[int, int], int], rows: int, length: int) -> float:
     start = perf_counter()
     call(rows, length)
     return perf_counter() - start

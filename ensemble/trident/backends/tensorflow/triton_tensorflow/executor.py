@@ -12,8 +12,11 @@ from triton_tensorflow.batching import BadOutput, merge, rows, split
 from triton_tensorflow.cutting import Cost, cut, measure
 from triton_tensorflow.engines import Engine, Failure, Feeds, InvalidInput
 from triton_tensorflow.plan import Input, Plan
+from triton_tensorflow.probing import Padding, probe_padding, specimen
 from triton_tensorflow.settings import Settings
 from triton_tensorflow.signatures import Signature
+
+WASTE = 8  # times the elements that requests bring
 
 
 @dataclass
@@ -81,8 +84,11 @@ class Executor:
         self._plan = plan
         self._repeatable = not (signature.stateful or plan.sequence)
         self._max_value = settings.max_value
-        self._padded = [entry for entry in plan.inputs.values() if entry.padded]
-        self._trims = bool(self._padded) and all(entry.spec.shape == (-1, -1) for entry in self._padded)
+        self._padded = {name: entry for name, entry in plan.inputs.items() if entry.padded}
+        self._padding = self._probe()
+        one_axis = all(entry.spec.shape == (-1, -1) for entry in self._padded.values())
+        self._trims = one_axis and not plan.batch_inputs
+        self.warnings = self._padding_warnings() if self._padded else []
         self.counts = Counts()
         self.cost = self._measure()
 
@@ -99,7 +105,7 @@ class Executor:
                     raise InvalidInput(f"input '{name}' is missing; send all of {sorted(self._plan.inputs)}")
                 continue
             _check_shape(entry, array)
-            if self._max_value is not None and array.size and array.dtype.kind in "iu":
+            if self._max_value is not None and array.size and array.dtype.kind in "iu" and not entry.control:
                 _check_range(name, array, self._max_value)
         if self._plan.batched:
             sizes = {name: len(array) for name, array in feeds.items()}
@@ -142,8 +148,7 @@ class Executor:
 
     def _units(self, group: list[Request], fetch: Sequence[str]) -> list[_Unit]:
         """The requests, or their rows if these end in padding that no wanted output would show."""
-        follows = any(self._signature.outputs[name].open_axes for name in fetch)
-        if self.cost is None or follows or not self._trims:
+        if self._padding is None or self.cost is None or not self._trims or self._padding.shows(fetch):
             return [_Unit(request, request.feeds) for request in group]
         units = []
         for request in group:
@@ -156,8 +161,8 @@ class Executor:
 
     def _lengths(self, feeds: Feeds) -> list[int] | None:
         """Each row's length without its padding, ≥ 1; None if no row is shorter than the request."""
-        arrays = [(feeds[entry.spec.name], entry.pad) for entry in self._padded]
-        width = max(array.shape[1] for array, _ in arrays)
+        arrays = [(feeds[name], entry.pad) for name, entry in self._padded.items() if name in feeds]
+        width = max((array.shape[1] for array, _ in arrays), default=0)
         if any(not array.shape[1] or (array[:, -1] != pad).all() for array, pad in arrays if array.shape[1] == width):
             return None
         longest = np.ones(rows(feeds), dtype=int)
@@ -168,15 +173,18 @@ class Executor:
         return None if (longest == width).all() else longest.tolist()
 
     def _row(self, feeds: Feeds, row: int, length: int) -> Feeds:
-        padded = {entry.spec.name for entry in self._padded}
         return {
-            name: array[row : row + 1, :length] if name in padded else array[row : row + 1]
+            name: array[row : row + 1, :length] if name in self._padded else array[row : row + 1]
             for name, array in feeds.items()
         }
 
     def _parts(self, units: list[_Unit]) -> list[list[_Unit]]:
         """The cheapest sub-batches."""
-        if self.cost is None or len(units) == 1:
+        if not self._padded or len(units) == 1:
+            return [units]
+        if self._padding is None or self._wasteful(units):
+            return self._by_shape(units)
+        if self.cost is None:
             return [units]
         lengths = [self._size(unit.feeds) for unit in units]
         if len(set(lengths)) == 1:
@@ -187,7 +195,28 @@ class Executor:
 
     def _size(self, feeds: Feeds) -> int:
         """Cells of one row of the widest padded input."""
-        return max(prod(feeds[entry.spec.name].shape[1:]) for entry in self._padded)
+        return max((prod(feeds[name].shape[1:]) for name in self._padded if name in feeds), default=0)
+
+    def _wasteful(self, units: list[_Unit]) -> bool:
+        """Whether inputs with several open axes would be padded out of all proportion: 1 x 8000 with 8000 x 1."""
+        for name in self._padded:
+            shapes = [unit.feeds[name].shape for unit in units if name in unit.feeds]
+            if shapes and len(shapes[0]) > 2:
+                whole = sum(shape[0] for shape in shapes) * prod(
+                    map(max, zip(*(shape[1:] for shape in shapes), strict=True))
+                )
+                if whole > WASTE * sum(map(prod, shapes)):
+                    return True
+        return False
+
+    def _by_shape(self, units: list[_Unit]) -> list[list[_Unit]]:
+        """Units of one shape share a call, which needs no padding."""
+        groups: dict[object, list[_Unit]] = {}
+        for unit in units:
+            key = tuple(unit.feeds[name].shape[1:] for name in self._padded if name in unit.feeds)
+            groups.setdefault(key, []).append(unit)
+        self.counts.parts += len(groups) - 1
+        return list(groups.values())
 
     def _run_part(self, part: list[_Unit], fetch: Sequence[str]) -> None:
         alive = [unit for unit in part if unit.request.error is None]
@@ -195,7 +224,7 @@ class Executor:
             return
         try:
             self._answer(alive, fetch)
-        except (InvalidInput, Failure) as error:
+        except (InvalidInput, Failure, BadOutput) as error:
             requests = list({unit.request.index: unit.request for unit in alive}.values())
             if len(requests) == 1 or not self._repeatable:
                 for request in requests:
@@ -205,9 +234,6 @@ class Executor:
             for request in requests:
                 own = [unit for unit in alive if unit.request is request]
                 self._run_part(own, sorted(request.fetch))
-        except BadOutput as error:
-            for unit in alive:
-                unit.request.error = error
 
     def _answer(self, units: list[_Unit], fetch: Sequence[str]) -> None:
         requests = [unit.feeds for unit in units]
@@ -221,10 +247,12 @@ class Executor:
         if not self._plan.batched:
             units[0].answer = {name: np.atleast_1d(array) for name, array in outputs.items()}
             return
-        for unit, answer in zip(units, split(self._plan, outputs, requests, self._signature.outputs), strict=True):
+        followers = self._padding.followers if self._padding else {}
+        for unit, answer in zip(units, split(self._plan, outputs, requests, followers), strict=True):
             unit.answer = answer
-        for entry in self._padded if len(requests) > 1 else ():
-            name = entry.spec.name
+        for name in self._padded if len(requests) > 1 else ():
+            if name not in feeds:
+                continue
             self.counts.cells += feeds[name].size
             self.counts.padding += feeds[name].size - sum(request[name].size for request in requests)
 
@@ -233,23 +261,33 @@ class Executor:
         inputs = self._plan.inputs
         return {name: array.reshape(()) if inputs[name].spec.shape == () else array for name, array in feeds.items()}
 
-    def _measure(self) -> Cost | None:
+    def _probe(self) -> Padding | None:
         if not self._padded or not self._repeatable:
             return None
-        fetch = sorted(self._signature.outputs)
+        return probe_padding(self._plan, lambda feeds: self._engine(merge(self._plan, [feeds]), self._plan.outputs))
+
+    def _padding_warnings(self) -> list[str]:
+        if self._padding is None:
+            return ["what padding does to this model cannot be found out, so only requests of one shape share a call"]
+        if not self._padding.harmed:
+            return []
+        harmed = sorted(self._padding.harmed)
+        return [f"padding changes this model's outputs {harmed}; without allow_ragged_batch it would not be padded"]
+
+    def _measure(self) -> Cost | None:
+        if self._padding is None:
+            return None
+
+        def call(rows: int, length: int) -> int:
+            feeds = specimen(self._plan, rows, length)
+            self._engine(merge(self._plan, [feeds]), self._plan.outputs)
+            return rows * self._size(feeds)
+
         try:
-            cost = measure(lambda rows, length: self._engine(self._specimen(rows, length), fetch))
-        except Exception:  # the model takes no made-up values, for whatever reason; then batches stay whole
+            cost = measure(call)
+        except Exception:  # the model takes no made-up values of that size; then batches stay whole
             return None
         return cost if cost.cell_s > 0 else None
-
-    def _specimen(self, rows: int, length: int) -> Feeds:
-        feeds = {}
-        for name, entry in self._plan.inputs.items():
-            tail = entry.spec.shape[1:] if entry.spec.shape else ()
-            shape = [rows, *((length if entry.padded else 1) if size == -1 else size for size in tail)]
-            feeds[name] = np.full(shape, b"" if entry.dtype is np.object_ else 1, entry.dtype)
-        return merge(self._plan, [feeds])
 
 
 def _assemble(request: Request, units: list[_Unit]) -> None:
@@ -257,7 +295,7 @@ def _assemble(request: Request, units: list[_Unit]) -> None:
         if len(units) == 1:
             request.answer = units[0].answer
         else:
-            request.answer = {name: np.concatenate([unit.answer[name] for unit in units]) for name in units[0].answer}
+            request.answer = {name: np.concatenate([unit.answer[name] for unit in units]) for name in request.fetch}
 
 
 def _check_shape(entry: Input, array: NDArray[np.generic]) -> None:

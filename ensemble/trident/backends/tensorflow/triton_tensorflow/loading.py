@@ -77,6 +77,7 @@ def load(config: dict[str, Any], args: Mapping[str, str], server_options: Mappin
         else:
             engine = load_saved_model(path, signature, settings, init_ops)
     executor = Executor(engine, signature, plan, settings)
+    warnings += executor.warnings
     return Model(plan, executor, _summary(signature, settings, engine, device), warnings)
 
 

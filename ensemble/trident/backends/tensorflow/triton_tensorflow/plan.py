@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from triton_tensorflow.settings import Settings
+from triton_tensorflow.settings import FLAGS, Settings
 from triton_tensorflow.signatures import DATA_TYPES, Signature, TensorSpec
 
 CONTROLS = (
@@ -30,6 +30,7 @@ class Input:
         flat: whether the requests of a batch are joined end to end, into one dimension.
         padded: whether they are padded to the longest of the batch.
         optional: whether a request may leave it out.
+        control: whether the sequence batcher makes it.
         pad: what fills it up.
     """
 
@@ -38,6 +39,7 @@ class Input:
     flat: bool = False
     padded: bool = False
     optional: bool = False
+    control: bool = False
     pad: Any = 0
 
 
@@ -81,6 +83,7 @@ class Plan:
         batched: whether axis 0 is the batch.
         sequence: whether the sequence batcher forms the batches, so that their order matters.
         inputs: name → input.
+        outputs: the names that requests can ask for.
         batch_inputs: to be computed.
         batch_outputs: name → how it is dealt out.
     """
@@ -88,6 +91,7 @@ class Plan:
     batched: bool
     sequence: bool
     inputs: dict[str, Input]
+    outputs: tuple[str, ...]
     batch_inputs: tuple[BatchInput, ...]
     batch_outputs: dict[str, BatchOutput]
 
@@ -110,6 +114,7 @@ def make_plan(config: Mapping[str, Any], signature: Signature, settings: Setting
     controls = list(control_entries(config))
     inputs = {entry["name"]: checker.input(entry, settings) for entry in config["input"]}
     inputs |= {entry["name"]: checker.control(entry, settings) for entry in controls}
+    checker.sources(config, inputs)
     checker.no_more_inputs([*inputs, *(name for entry in batch_inputs for name in entry.targets)])
     for entry in config["output"]:
         checker.output(entry, scattered)
@@ -120,6 +125,7 @@ def make_plan(config: Mapping[str, Any], signature: Signature, settings: Setting
         batched=batched,
         sequence="sequence_batching" in config,
         inputs={name: entry for name, entry in inputs.items() if entry is not None},
+        outputs=tuple(sorted(outputs)),
         batch_inputs=batch_inputs,
         batch_outputs={
             name: BatchOutput(name, entry["source_input"][0], tuple(full_dims(outputs[name], batched)))
@@ -182,12 +188,39 @@ class _Checker:
         spec = self._find("sequence control", self._signature.inputs, entry)
         if spec is None or not self._fits("sequence control", spec, full_dims(entry, self._batched), exact=False):
             return None
-        return Input(spec, DATA_TYPES[spec.type_name].dtype)
+        return Input(spec, DATA_TYPES[spec.type_name].dtype, control=True)
 
     def output(self, entry: Mapping[str, Any], scattered: Mapping[str, Any]) -> None:
         spec = self._find("output", self._signature.outputs, entry)
         if spec is not None and entry["name"] not in scattered:
             self._fits("output", spec, full_dims(entry, self._batched), exact=True)
+
+    def sources(self, config: Mapping[str, Any], inputs: Mapping[str, Input | None]) -> None:
+        """What cannot be put together from requests, or could be put together wrongly."""
+        for entry in config.get("batch_input") or ():
+            source = entry["source_input"][0]
+            if not self._batched:
+                self.faults.append(f"batch_input {entry['target_name']}: expected max_batch_size > 0; found 0")
+            for name in entry["target_name"]:
+                spec = self._signature.inputs.get(name)
+                if spec is not None and spec.data_type != entry["data_type"]:
+                    self.faults.append(f"batch_input '{name}': expected {spec.data_type}; found {entry['data_type']}")
+            self._always_there("batch_input", source, inputs)
+        for entry in config.get("batch_output") or ():
+            source = entry["source_input"][0]
+            self._always_there("batch_output", source, inputs)
+            given = inputs.get(source)
+            if given is not None and given.padded:
+                self.faults.append(f"batch_output {entry['target_name']}: source '{source}' is padded; expected rank 1")
+        if "sequence_batching" in config:
+            for name, given in inputs.items():
+                if given is not None and (given.optional or given.padded):
+                    self.faults.append(f"input '{name}': expected neither optional nor padded in a sequence model")
+
+    def _always_there(self, kind: str, source: str, inputs: Mapping[str, Input | None]) -> None:
+        given = inputs.get(source)
+        if given is not None and given.optional:
+            self.faults.append(f"{kind} of '{source}': expected a source that no request leaves out; it is optional")
 
     def no_more_inputs(self, known: Sequence[str]) -> None:
         for name in known:
@@ -237,7 +270,11 @@ def _pad(value: str | None, dtype: Any, spec: TensorSpec) -> Any:
     if dtype is np.object_:
         return (value or "").encode()
     try:
+        if dtype is np.bool_:
+            return FLAGS[(value or "0").lower()]
         number = dtype(0) if value is None else dtype(value)
+    except KeyError:
+        number = None
     except (ValueError, OverflowError):
         number = None
     if number is None or (value is not None and np.issubdtype(dtype, np.integer) and int(value) != int(number)):
