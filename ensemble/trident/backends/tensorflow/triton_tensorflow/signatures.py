@@ -76,11 +76,6 @@ class TensorSpec:
         known = DATA_TYPES.get(self.type_name)
         return known.triton if known else self.type_name
 
-    @property
-    def open_axes(self) -> list[int]:
-        """Axes after the first whose size is open."""
-        return [axis for axis, size in enumerate(self.shape or ()) if axis > 0 and size == -1]
-
 
 @dataclass(frozen=True)
 class Signature:
