@@ -146,24 +146,33 @@ def _write(folder: Path) -> None:
         spec("flat_items", (None,), tf.int32),
     )
 
-    total = tf.Variable(tf.zeros((4, 1)))
+    by_slot, by_id = tf.Variable(tf.zeros((4, 1))), tf.Variable(tf.zeros((16, 1)))
 
     def sequence(x: Any, start: Any, end: Any, ready: Any, corrid: Any) -> Any:
-        slot = tf.cast(tf.range(tf.shape(x)[0]), tf.int32)
-        kept = tf.where(start > 0, 0.0, 1.0) * tf.gather(total, slot) + x * tf.cast(ready, tf.float32)
-        with tf.control_dependencies([tf.compat.v1.scatter_update(total, slot, kept)]):
-            told = [tf.cast(start, tf.float32), end, tf.cast(ready, tf.float32), tf.cast(corrid, tf.float32)]
-            return {"total": tf.identity(kept), "controls": tf.concat(told, axis=1)}
+        """Sums of each sequence so far, told apart by the row (direct) or by the id (oldest)."""
+
+        def add(total: Any, key: Any) -> Any:
+            key = tf.cast(key, tf.int32)
+            kept = tf.where(start > 0, 0.0, 1.0) * tf.gather(total, key) + tf.cast(x, tf.float32) * here
+            return tf.compat.v1.scatter_update(total, key, kept), kept
+
+        here = tf.cast(ready, tf.float32)
+        slots, in_slot = add(by_slot, tf.range(tf.shape(x)[0]))
+        ids, in_id = add(by_id, corrid[:, 0] % 16)
+        with tf.control_dependencies([slots, ids]):
+            told = [tf.cast(start, tf.float32), end, here, tf.cast(corrid, tf.float32)]
+            return {"total": tf.identity(in_slot), "by_id": tf.identity(in_id), "controls": tf.concat(told, axis=1)}
 
     save(
         "sequence",
         sequence,
-        spec("x", (None, 1)),
+        spec("x", (None, 1), tf.int32),
         spec("start", (None, 1), tf.int32),
         spec("end", (None, 1)),
         spec("ready", (None, 1), tf.bool),
         spec("corrid", (None, 1), tf.uint64),
-        total=total,
+        by_slot=by_slot,
+        by_id=by_id,
     )
 
     operations = tf.load_op_library(operation_library())

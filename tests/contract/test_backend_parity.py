@@ -285,10 +285,12 @@ def test_an_answer_equals_that_of_the_request_alone(backend: BackendServer, made
 SEQUENCE = (
     TENSORFLOW
     + "max_batch_size: 4\n"
-    + tensor("input", "x", "FP32", "1")
+    + tensor("input", "x", "INT32", "1")
     + tensor("output", "total", "FP32", "1")
+    + tensor("output", "by_id", "FP32", "1")
     + tensor("output", "controls", "FP32", "4")
     + """sequence_batching {
+  max_sequence_idle_microseconds: 60000000
   direct { }
   control_input { name: "start" control { kind: CONTROL_SEQUENCE_START int32_false_true: [ 0, 1 ] } }
   control_input { name: "end" control { kind: CONTROL_SEQUENCE_END fp32_false_true: [ 0, 1 ] } }
@@ -297,46 +299,93 @@ SEQUENCE = (
 }
 """
 )
+WAIT_FOR_TWO = "{ max_queue_delay_microseconds: 500000 minimum_slot_utilization: 1 }"
+
+
+class Sequences:
+    """Sends the requests of sequences, some of them at the same time."""
+
+    def __init__(self, backend: BackendServer, name: str) -> None:
+        self._url = backend.server.grpc_url.removeprefix("grpc://")
+        self._name = name
+
+    def send(self, sequence: int, value: int, start: bool = False, end: bool = False) -> dict[str, list[float]]:
+        """One request's answer, output → its only row."""
+        import tritonclient.grpc as grpcclient
+
+        x = grpcclient.InferInput("x", [1, 1], "INT32")
+        x.set_data_from_numpy(np.array([[value]], np.int32))
+        with grpcclient.InferenceServerClient(self._url) as client:
+            result = client.infer(
+                self._name, [x], sequence_id=sequence, sequence_start=start, sequence_end=end, client_timeout=60
+            )
+        return {name: result.as_numpy(name)[0].tolist() for name in ("total", "by_id", "controls")}
+
+    def send_together(self, values: dict[int, int], start: bool = False) -> dict[int, Any]:
+        """The answer of each sequence; an exception stands for itself."""
+
+        def send(entry: tuple[int, int]) -> Any:
+            try:
+                return self.send(*entry, start=start)
+            except Exception as error:
+                return error
+
+        with ThreadPoolExecutor(len(values)) as pool:
+            return dict(zip(values, pool.map(send, values.items()), strict=True))
 
 
 def test_sequences_keep_their_state_and_see_their_controls(backend: BackendServer, models: Path) -> None:
-    import tritonclient.grpc as grpcclient
-
     with backend.model("sequence", models / "sequence", SEQUENCE) as name:
-        url = backend.server.grpc_url.removeprefix("grpc://")
-        found = []
-        with grpcclient.InferenceServerClient(url) as client:
-            for step, value in enumerate([5.0, 7.0, 9.0]):
-                x = grpcclient.InferInput("x", [1, 1], "FP32")
-                x.set_data_from_numpy(np.array([[value]], np.float32))
-                result = client.infer(name, [x], sequence_id=42, sequence_start=step == 0, sequence_end=step == 2)
-                found.append((result.as_numpy("total").tolist(), result.as_numpy("controls").tolist()))
-    assert found == [
-        ([[5.0]], [[1, 0, 1, 42]]),
-        ([[12.0]], [[0, 0, 1, 42]]),
-        ([[21.0]], [[0, 1, 1, 42]]),
-    ]
+        sequences = Sequences(backend, name)
+        found = [sequences.send(42, value, start=step == 0, end=step == 2) for step, value in enumerate([5, 7, 9])]
+    assert [answer["total"] for answer in found] == [[5], [12], [21]]
+    assert [answer["controls"] for answer in found] == [[1, 0, 1, 42], [0, 0, 1, 42], [0, 1, 1, 42]]
 
 
 def test_several_sequences_keep_apart_and_max_value_leaves_their_ids_alone(
     backend: BackendServer, models: Path
 ) -> None:
-    import tritonclient.grpc as grpcclient
-
+    """The direct strategy: a sequence is a row, and rows whose sequence has no request come with READY 0."""
     with backend.model("sequences", models / "sequence", SEQUENCE + parameter("MAX_VALUE", "1000")) as name:
-        url = backend.server.grpc_url.removeprefix("grpc://")
-        with grpcclient.InferenceServerClient(url) as client:
-            for step in range(3):
-                for sequence, value in ((70001, 1.0), (70002, 10.0), (70003, 100.0)):
-                    x = grpcclient.InferInput("x", [1, 1], "FP32")
-                    x.set_data_from_numpy(np.array([[value]], np.float32))
-                    result = client.infer(name, [x], sequence_id=sequence, sequence_start=step == 0)
-                    assert result.as_numpy("total").tolist() == [[value * (step + 1)]]
+        sequences = Sequences(backend, name)
+        for step in range(3):
+            for sequence, value in ((70001, 1), (70002, 10), (70003, 100)):
+                answer = sequences.send(sequence, value, start=step == 0)
+                assert answer["total"] == [value * (step + 1)]
+
+
+def test_the_oldest_strategy_batches_sequences_in_any_row(backend: BackendServer, models: Path) -> None:
+    config = SEQUENCE.replace(
+        "direct { }", "oldest { max_candidate_sequences: 4 max_queue_delay_microseconds: 300000 }"
+    )
+    with backend.model("oldest", models / "sequence", config) as name:
+        sequences = Sequences(backend, name)
+        sequences.send_together({3: 1, 4: 10, 5: 100}, start=True)
+        sequences.send(5, 100)
+        answers = sequences.send_together({5: 100, 3: 1})
+        answers |= sequences.send_together({4: 10})
+        assert {key: answer["by_id"] for key, answer in answers.items()} == {5: [300], 3: [2], 4: [20]}
+
+
+def test_a_refused_request_of_a_sequence_shifts_no_other(backend: BackendServer, models: Path) -> None:
+    """A batch without the refused row would add to another sequence's sum, so none of it is run."""
+    config = SEQUENCE.replace("direct { }", f"direct {WAIT_FOR_TWO}").replace("max_batch_size: 4", "max_batch_size: 2")
+    with backend.model("refusal", models / "sequence", config + parameter("MAX_VALUE", "1000")) as name:
+        sequences = Sequences(backend, name)
+        sequences.send_together({1: 1, 2: 10}, start=True)
+        refused = sequences.send_together({1: 2000, 2: 10})
+        assert "input 'x' holds 2000; expected 0 to 1000" in str(refused[1])
+        assert "another sequence's request in the batch was refused, so none was run" in str(refused[2])
+        answers = sequences.send_together({1: 1, 2: 10})
+        assert {key: answer["total"] for key, answer in answers.items()} == {1: [2], 2: [20]}
 
 
 def test_a_control_that_the_model_has_not_is_a_load_error(backend: BackendServer, models: Path) -> None:
     text = backend.refusal("control", models / "sequence", SEQUENCE.replace('"ready"', '"prepared"'))
     assert "sequence control 'prepared': expected one of" in text
+    without = "\n".join(line for line in SEQUENCE.splitlines() if '"ready"' not in line)
+    text = backend.refusal("no_ready", models / "sequence", without + parameter("MAX_VALUE", "9"))
+    assert "parameter MAX_VALUE: expected the control CONTROL_SEQUENCE_READY; found none" in text
 
 
 # -- isolation ------------------------------------------------------------------------------------------------------
@@ -419,8 +468,10 @@ def test_a_bad_parameter_is_a_load_error(
 
 def test_a_pad_value_of_another_type_is_a_load_error(backend: BackendServer, models: Path) -> None:
     config = TENSORFLOW + "max_batch_size: 8\n" + RAGGED + tensor("output", "total", "FP32", "2")
-    text = backend.refusal("pad", models / "sums", config + parameter("PAD_VALUE", "x"))
-    assert "parameter PAD_VALUE is 'x'; expected a TYPE_INT32 for input 'ids'" in text
+    text = backend.refusal("pad", models / "sums", config + parameter("PAD_VALUE.ids", "x"))
+    assert "parameter PAD_VALUE.ids is 'x'; expected a TYPE_INT32 for input 'ids'" in text
+    text = backend.refusal("pad", models / "sums", config + parameter("PAD_VALUE.mask", "0"))
+    assert "parameter PAD_VALUE.mask: expected one of the padded inputs ['ids']" in text
 
 
 def test_what_has_no_effect_is_warned_about_and_what_has_is_told(backend: BackendServer, models: Path) -> None:

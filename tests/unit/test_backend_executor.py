@@ -196,3 +196,15 @@ def test_requests_of_unequal_lengths_are_apart_if_nobody_knows_what_padding_does
     executor.run(requests, lambda done, more: None)
     assert [request.answer["sum"].tolist() for request in requests] == [[[5]], [[4]], [[11]]]
     assert engine.shapes == [(2, 2), (1, 1)]
+
+
+def test_rows_without_a_request_become_zeros() -> None:
+    ready = TensorSpec("ready", "ready:0", "DT_BOOL", (-1, 1))
+    inputs = {"ids": Input(replace(IDS, shape=(-1, 2)), np.int32), "ready": Input(ready, np.bool_, control=True)}
+    plan = replace(PLAN, sequence=True, inputs=inputs, outputs=("sum",), ready="ready")
+    executor = Executor(SumEngine(), SIGNATURE, plan, Settings(max_value=9))
+    garbage = np.array([[2_000_000_000, -3], [4, 5]], np.int32)
+    feeds: Feeds = {"ids": garbage, "ready": np.array([[False], [True]])}
+    executor.check(feeds)
+    assert feeds["ids"].tolist() == [[0, 0], [4, 5]]
+    assert garbage[0, 1] == -3, "the request's memory belongs to Triton"

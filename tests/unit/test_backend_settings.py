@@ -58,6 +58,8 @@ def test_the_servers_command_line_is_read() -> None:
     assert options == {"default-max-batch-size": "16", "allow-soft-placement": "false"}
     assert default_max_batch_size(options) == 16
     assert read_settings({}, options).soft_placement is False
+    assert parse(["tritonserver", "--backend-config=default-max-batch-size=8"]) == {"default-max-batch-size": "8"}
+    assert parse(["--backend-config=default-max-batch-size=8", *line])["default-max-batch-size"] == "16"
 
 
 def test_what_cannot_be_had_of_the_command_line_is_warned_about() -> None:

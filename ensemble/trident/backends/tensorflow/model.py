@@ -20,6 +20,7 @@ from triton_tensorflow.device import to_host
 from triton_tensorflow.engines import Failure, InvalidInput
 from triton_tensorflow.executor import Request
 from triton_tensorflow.loading import load
+from triton_tensorflow.sending import Sender
 from triton_tensorflow.server_options import read_server_options
 from triton_tensorflow.settings import default_max_batch_size, read_settings
 
@@ -47,6 +48,7 @@ class TritonPythonModel:
         """
         self.name = args["model_name"]
         self._metrics = None
+        self._sender = Sender(self.name)
         model = load(json.loads(args["model_config"]), args, read_server_options())
         for warning in model.warnings:
             pb_utils.Logger.log_warn(f"Model '{self.name}': {warning}")
@@ -66,7 +68,7 @@ class TritonPythonModel:
         def deliver(done: Sequence[Request], more: bool) -> None:
             for request in done:
                 response = self._response(request)
-                if more and _send(requests[request.index], response):
+                if more and self._sender.send(requests[request.index], response):
                     sent.add(request.index)
                 else:
                     responses[request.index] = response
@@ -100,7 +102,8 @@ class TritonPythonModel:
         return []
 
     def finalize(self) -> None:
-        """Give back what belongs to Triton."""
+        """Send what is left and give back what belongs to Triton."""
+        self._sender.close()
         if self._metrics is not None:
             self._metrics.close()
 
@@ -126,13 +129,3 @@ class TritonPythonModel:
         if isinstance(error, (BadOutput, Failure)):
             pb_utils.Logger.log_error(message)
         return pb_utils.InferenceResponse(error=pb_utils.TritonError(message))
-
-
-def _send(request: Any, response: Any) -> bool:
-    """Answer a request at once; False if this Triton allows that to decoupled models only (before 24.06)."""
-    try:
-        sender = request.get_response_sender()
-    except Exception:
-        return False
-    sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-    return True

@@ -93,11 +93,12 @@ class Executor:
         self.cost = self._measure()
 
     def check(self, feeds: Feeds) -> None:
-        """Refuse what the model cannot take, before it meets other requests.
+        """Refuse what the model cannot take, before it meets other requests; rows without a request become zeros.
 
         Raises:
             InvalidInput: names the input, what was received and what was expected.
         """
+        self._blank(feeds)
         for name, entry in self._plan.inputs.items():
             array = feeds.get(name)
             if array is None:
@@ -111,6 +112,17 @@ class Executor:
             sizes = {name: len(array) for name, array in feeds.items()}
             if len(set(sizes.values())) > 1:
                 raise InvalidInput(f"inputs have different numbers of rows: {sizes}; send the same number for all")
+
+    def _blank(self, feeds: Feeds) -> None:
+        """Triton leaves whatever memory holds in the row of a sequence that has no request (READY is 0)."""
+        ready = feeds.get(self._plan.ready or "")
+        if ready is None or ready.all():
+            return
+        empty = ~ready.astype(bool).reshape(len(ready), -1).all(axis=1)
+        for name, entry in self._plan.inputs.items():
+            if not entry.control and name in feeds:
+                feeds[name] = feeds[name].copy()
+                feeds[name][empty] = b"" if feeds[name].dtype == object else 0
 
     def run(self, requests: Sequence[Request], deliver: Deliver) -> None:
         """Answer requests that were checked, those with the same inputs in one batch.
@@ -285,7 +297,8 @@ class Executor:
 
         try:
             cost = measure(call)
-        except Exception:  # the model takes no made-up values of that size; then batches stay whole
+        except Exception as error:  # the model takes no made-up values of that size
+            self.warnings.append(f"what a call costs cannot be measured, so no batch is cut: {error}")
             return None
         return cost if cost.cell_s > 0 else None
 

@@ -60,7 +60,7 @@ def load(config: dict[str, Any], args: Mapping[str, str], server_options: Mappin
         signature = read_signature(path, settings.graph_tag, settings.signature)
     warnings += [signature.note] if signature.note else []
     plan = make_plan(config, signature, settings)
-    if settings.pad_value is not None and not any(entry.padded for entry in plan.inputs.values()):
+    if settings.pad_values and not any(entry.padded for entry in plan.inputs.values()):
         warnings.append("parameter PAD_VALUE has no effect: no input has allow_ragged_batch and a length axis")
 
     engine: Engine | None

@@ -9,15 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from triton_tensorflow.settings import FLAGS, Settings
+from triton_tensorflow.settings import FLAGS, PAD, Settings
 from triton_tensorflow.signatures import DATA_TYPES, Signature, TensorSpec
-
-CONTROLS = (
-    "CONTROL_SEQUENCE_START",
-    "CONTROL_SEQUENCE_END",
-    "CONTROL_SEQUENCE_READY",
-    "CONTROL_SEQUENCE_CORRID",
-)
 
 
 @dataclass(frozen=True)
@@ -86,6 +79,7 @@ class Plan:
         outputs: the names that requests can ask for.
         batch_inputs: to be computed.
         batch_outputs: name → how it is dealt out.
+        ready: the control that tells which rows hold a request, or None.
     """
 
     batched: bool
@@ -94,6 +88,7 @@ class Plan:
     outputs: tuple[str, ...]
     batch_inputs: tuple[BatchInput, ...]
     batch_outputs: dict[str, BatchOutput]
+    ready: str | None = None
 
 
 def make_plan(config: Mapping[str, Any], signature: Signature, settings: Settings) -> Plan:
@@ -114,7 +109,10 @@ def make_plan(config: Mapping[str, Any], signature: Signature, settings: Setting
     controls = list(control_entries(config))
     inputs = {entry["name"]: checker.input(entry, settings) for entry in config["input"]}
     inputs |= {entry["name"]: checker.control(entry, settings) for entry in controls}
+    ready = next((entry["name"] for entry in controls if entry["kind"] == "CONTROL_SEQUENCE_READY"), None)
     checker.sources(config, inputs)
+    checker.empty_rows(config, settings, ready)
+    checker.pad_values(settings, inputs)
     checker.no_more_inputs([*inputs, *(name for entry in batch_inputs for name in entry.targets)])
     for entry in config["output"]:
         checker.output(entry, scattered)
@@ -132,6 +130,7 @@ def make_plan(config: Mapping[str, Any], signature: Signature, settings: Setting
             for name, entry in scattered.items()
             if name in outputs
         },
+        ready=ready,
     )
 
 
@@ -153,7 +152,7 @@ def control_entries(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             kinds = ("int32_false_true", "fp32_false_true", "bool_false_true")
             chosen = next((kind for kind in kinds if control.get(kind)), None)
             data_type = f"TYPE_{chosen.partition('_')[0].upper()}" if chosen else control["data_type"]
-            yield {"name": entry["name"], "data_type": data_type, "dims": [1]}
+            yield {"name": entry["name"], "data_type": data_type, "dims": [1], "kind": control["kind"]}
 
 
 class _Checker:
@@ -181,7 +180,7 @@ class _Checker:
         if padded and spec.shape is None:
             self.faults.append(f"input '{spec.name}': expected a known rank for allow_ragged_batch; found none")
             return None
-        pad = _pad(settings.pad_value, dtype, spec) if padded else 0
+        pad = _pad(settings, dtype, spec) if padded else 0
         return Input(spec, dtype, padded=padded, optional=optional, pad=pad)
 
     def control(self, entry: Mapping[str, Any], settings: Settings) -> Input | None:
@@ -216,6 +215,18 @@ class _Checker:
             for name, given in inputs.items():
                 if given is not None and (given.optional or given.padded):
                     self.faults.append(f"input '{name}': expected neither optional nor padded in a sequence model")
+
+    def pad_values(self, settings: Settings, inputs: Mapping[str, Input | None]) -> None:
+        padded = sorted(name for name, given in inputs.items() if given is not None and given.padded)
+        for name in sorted(set(settings.pad_values) - {""} - set(padded)):
+            self.faults.append(f"parameter {PAD}.{name}: expected one of the padded inputs {padded}")
+
+    def empty_rows(self, config: Mapping[str, Any], settings: Settings, ready: str | None) -> None:
+        """The direct strategy fills rows without a request with whatever memory holds."""
+        sequences = config.get("sequence_batching")
+        direct = sequences is not None and sequences.get("oldest") is None  # Triton's default
+        if direct and ready is None and settings.max_value is not None:
+            self.faults.append("parameter MAX_VALUE: expected the control CONTROL_SEQUENCE_READY; found none")
 
     def _always_there(self, kind: str, source: str, inputs: Mapping[str, Input | None]) -> None:
         given = inputs.get(source)
@@ -266,17 +277,18 @@ def _is_scalar(spec: TensorSpec, dims: Sequence[int], batched: bool) -> bool:
     return not batched and spec.shape == () and list(dims) == [1]
 
 
-def _pad(value: str | None, dtype: Any, spec: TensorSpec) -> Any:
+def _pad(settings: Settings, dtype: Any, spec: TensorSpec) -> Any:
+    own = spec.name in settings.pad_values
+    value = settings.pad_values.get(spec.name if own else "")
     if dtype is np.object_:
         return (value or "").encode()
     try:
         if dtype is np.bool_:
             return FLAGS[(value or "0").lower()]
         number = dtype(0) if value is None else dtype(value)
-    except KeyError:
-        number = None
-    except (ValueError, OverflowError):
+    except (KeyError, ValueError, OverflowError):
         number = None
     if number is None or (value is not None and np.issubdtype(dtype, np.integer) and int(value) != int(number)):
-        raise ValueError(f"parameter PAD_VALUE is '{value}'; expected a {spec.data_type} for input '{spec.name}'")
+        parameter = f"{PAD}.{spec.name}" if own else PAD
+        raise ValueError(f"parameter {parameter} is '{value}'; expected a {spec.data_type} for input '{spec.name}'")
     return number

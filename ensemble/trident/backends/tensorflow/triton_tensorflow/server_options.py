@@ -1,4 +1,4 @@
-"""What tritonserver was told with `--backend-config=tensorflow,NAME=VALUE`.
+"""What tritonserver was told with `--backend-config=tensorflow,NAME=VALUE`, or for all backends.
 
 Triton hands a Python-based backend only the settings of the Python backend, so they are read from the command line
 of the process that started this one. A server that is embedded in another program has none.
@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 PREFIX = "tensorflow,"
+OF_ALL_BACKENDS = "default-max-batch-size="  # the one setting that may stand without a backend's name
 ANCESTORS = 8  # the stub may be started through a shell
 
 
@@ -30,8 +31,9 @@ def read_server_options(process: str = "self") -> dict[str, str]:
 
 
 def parse(arguments: Sequence[str]) -> dict[str, str]:
-    """The settings for `tensorflow` among a command line's arguments."""
+    """The settings for `tensorflow` among a command line's arguments; its own go before those of all backends."""
     values = [value.partition("=")[2] for value in arguments if value.startswith("--backend-config=")]
     values += [value for key, value in pairwise(arguments) if key == "--backend-config"]
-    pairs = [value.removeprefix(PREFIX).partition("=") for value in values if value.startswith(PREFIX)]
-    return {name: value for name, _, value in pairs}
+    found = [value for value in values if value.startswith(OF_ALL_BACKENDS)]
+    found += [value.removeprefix(PREFIX) for value in values if value.startswith(PREFIX)]
+    return {name: value for name, _, value in (entry.partition("=") for entry in found)}

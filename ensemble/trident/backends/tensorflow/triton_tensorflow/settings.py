@@ -16,6 +16,7 @@ PARAMETERS = (
     *("TF_SIGNATURE_DEF", "TF_INIT_OPS_FILE", "MAX_SESSION_SHARE_COUNT", "PAD_VALUE", "MAX_VALUE"),
 )
 SERVER_OPTIONS = ("allow-soft-placement", "default-max-batch-size")  # of --backend-config=tensorflow,...
+PAD = "PAD_VALUE"  # of all padded inputs; PAD_VALUE.NAME is of one
 PRECISIONS = ("f32", "bf16")
 FLAGS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
@@ -44,7 +45,7 @@ class Settings:
         graph_tag: tag of the meta graph to load.
         signature: the signature to serve; None takes `serving_default`, else the first.
         init_ops_file: file that names operations to run after loading, or None.
-        pad_value: what fills up a ragged input, as written; None is 0, or an empty string.
+        pad_values: what fills up ragged inputs, as written, by input; the name "" stands for all others.
         max_value: largest value allowed in integer inputs, the smallest being 0; None does not check.
         xla_level: of automatic clustering, 0 (off) to 2.
         mixed_precision: whether TensorFlow may compute in 16 bits.
@@ -60,7 +61,7 @@ class Settings:
     graph_tag: str = "serve"
     signature: str | None = None
     init_ops_file: str | None = None
-    pad_value: str | None = None
+    pad_values: Mapping[str, str] = field(default_factory=dict)
     max_value: int | None = None
     xla_level: int = 0
     mixed_precision: bool = False
@@ -92,7 +93,7 @@ def read_settings(config: Mapping[str, Any], server_options: Mapping[str, str]) 
         graph_tag=_text(parameters, "TF_GRAPH_TAG") or "serve",
         signature=_text(parameters, "TF_SIGNATURE_DEF"),
         init_ops_file=_text(parameters, "TF_INIT_OPS_FILE"),
-        pad_value=parameters.get("PAD_VALUE"),
+        pad_values={name[len(PAD) :].lstrip("."): value for name, value in parameters.items() if _is_pad(name)},
         max_value=_number(parameters, "MAX_VALUE", 0) if "MAX_VALUE" in parameters else None,
         xla_level=max(0, min(2, int((optimization.get("graph") or {}).get("level", 0)))),
         mixed_precision=mixed_precision,
@@ -126,6 +127,10 @@ def _flag(parameters: Mapping[str, str], name: str, default: bool) -> bool:
     return FLAGS[value.lower()]
 
 
+def _is_pad(parameter: str) -> bool:
+    return parameter == PAD or parameter.startswith(f"{PAD}.")
+
+
 def _text(parameters: Mapping[str, str], name: str) -> str | None:
     value = parameters.get(name)
     if value is not None and not value.strip():
@@ -139,7 +144,7 @@ def _parameter_warnings(parameters: Mapping[str, str]) -> list[str]:
         value = parameters["MAX_SESSION_SHARE_COUNT"]
         effect = "has no effect: every instance is a process with its own weights"
         warnings.append(f"parameter MAX_SESSION_SHARE_COUNT = {value} {effect}; lower instance_group.count instead")
-    unknown = sorted(set(parameters) - set(PARAMETERS) - TRITONS_OWN)
+    unknown = sorted(name for name in set(parameters) - set(PARAMETERS) - TRITONS_OWN if not _is_pad(name))
     if unknown:
         warnings.append(f"parameters {unknown} are unknown and have no effect; known are {list(PARAMETERS)}")
     return warnings
