@@ -28,7 +28,7 @@ from sections.common import Figure, Options, Result, say
 from sections.picture import draw
 from trident.datasets import read_dataset
 from trident.service import load_service
-from trident.stages.text.preprocess import TextPreprocessor
+from trident.stages.text.preprocess import Settings, TextPreprocessor
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data" / "sms_spam.tsv"
@@ -55,16 +55,16 @@ def service_folder(named: Path | None) -> Path:
 
 def model_and_texts(arguments: argparse.Namespace) -> tuple[Path, list[list[int]]]:
     """The SavedModel, and real texts as token ids, in an order that is random and always the same."""
-    savedmodel, tokenizer, preprocess = arguments.savedmodel, arguments.tokenizer, None
+    savedmodel, tokenizer = arguments.savedmodel, arguments.tokenizer
     if savedmodel is None or tokenizer is None:
         service = load_service(service_folder(arguments.service))
-        preprocess = service.spec.preprocess
-        savedmodel, tokenizer = savedmodel or service.savedmodel, tokenizer or service.tokenizer
+        savedmodel, tokenizer = savedmodel or service.savedmodel, tokenizer or service.folder / "tokenizer.json"
     dataset = read_dataset(DATA, text_column="text", label_column="label", skip_bad_rows=False)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "tokenizer.json").symlink_to(tokenizer.resolve())
-        settings = (preprocess.max_length, preprocess.lowercase) if preprocess else (128, False)
-        ids = TextPreprocessor(Path(folder), *settings).encode([example.text for example in dataset.examples])
+        ids = TextPreprocessor(Path(folder) / "tokenizer.json", Settings()).encode(
+            [example.text for example in dataset.examples]
+        )
     return savedmodel, [ids[index] for index in np.random.default_rng(0).permutation(len(ids))]
 
 

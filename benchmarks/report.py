@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from trident.datasets import read_dataset
-from trident.savedmodel import load_signature
+from trident.savedmodel import load_model
 from trident.server.lifecycle import Server
 from trident.service import load_service
-from trident.stages.text.preprocess import TextPreprocessor
+from trident.stages.text.preprocess import Settings, TextPreprocessor
 from trident_client import Client
 
 ROOT = Path(__file__).parent.parent
@@ -59,9 +59,8 @@ def request_ms(service_folder: Path, repository: Path) -> dict[str, float]:
     )
     texts = [example.text for example in dataset.examples[:TEXTS]]
     service = load_service(service_folder)
-    signature = load_signature(service.savedmodel)
-    settings = service.spec.preprocess
-    preprocess = TextPreprocessor(service_folder, settings.max_length, settings.lowercase)
+    model = load_model(service)
+    preprocess = TextPreprocessor(service_folder / "tokenizer.json", Settings())
     times: dict[str, list[float]] = {"in process": [], "HTTP": [], "gRPC": []}
     with (
         Server(repository, http_port=0, grpc_port=0, metrics_port=0) as server,
@@ -69,7 +68,7 @@ def request_ms(service_folder: Path, repository: Path) -> dict[str, float]:
         Client(server.grpc_url) as grpc,
     ):
         ways: dict[str, Callable[[str], object]] = {
-            "in process": lambda text: signature(input_ids=preprocess([text]))["logits"].numpy(),
+            "in process": lambda text: model({"input_ids": preprocess([text])})["logits"],
             "HTTP": lambda text: http.infer(service.spec.name, [text]),
             "gRPC": lambda text: grpc.infer(service.spec.name, [text]),
         }

@@ -21,6 +21,7 @@ from trident_client import Client, Prediction, TridentError
 from trident_client.client import DEFAULT_URL
 
 from trident import __version__
+from trident.import_command import import_, new_stage
 from trident.output import print_models, print_predictions
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ app = typer.Typer(
 )
 backend = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The `tensorflow` backend alone.")
 app.add_typer(backend, name="backend")
+new = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Begin something of your own.")
+app.add_typer(new, name="new")
+new.command("stage")(new_stage)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 INTERRUPTED = 130  # as typer exits on Ctrl-C: 128 + SIGINT
@@ -107,6 +111,9 @@ def train(
         return
     _print_metrics(metrics)
     print(f"service folder: {folder}   next: trident build {folder}")
+
+
+app.command("import")(import_)
 
 
 @app.command()

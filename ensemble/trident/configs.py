@@ -1,22 +1,28 @@
-"""The four config.pbtxt of a service, made with Triton's own protobuf.
+"""The config.pbtxt of a service's models and of its ensemble, made with Triton's own protobuf.
 
 Source: triton-inference-server/common r24.10, protobuf/model_config.proto.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from trident.service import STEPS, Serving, Spec
+from trident.pipeline import Pipeline, Stage, Tensor
+from trident.probing import has_open_length, pad_values
+from trident.service import STEPS, Service, Serving, Spec
 
 HEADER = "# Written by `trident build` from service.toml; change that and build again.\n"
+WARM_LENGTH = 8  # tokens of the first call
 
 
-def render(spec: Spec, classes: int, version: int, kept: list[int], *, ragged: bool) -> dict[str, str]:
+def render(service: Service, pipeline: Pipeline, version: int, kept: list[int], *, ragged: bool) -> dict[str, str]:
     """The text of each config.pbtxt.
 
     Args:
-        spec: the service.
-        classes: number of labels.
+        service: the service folder.
+        pipeline: what it consists of.
         version: the version that the ensemble pins its steps to.
         kept: all versions that are to be loaded; named, so that one that a killed build left does not count.
         ragged: whether texts of different lengths may be padded to share a batch.
@@ -24,9 +30,17 @@ def render(spec: Spec, classes: int, version: int, kept: list[int], *, ragged: b
     Returns:
         Model name → text, the ensemble last.
     """
-    messages = [_preprocess(spec), _model(spec, classes, ragged), _postprocess(spec, classes), _ensemble(spec, version)]
-    for message in messages[:-1]:
+    spec = service.spec
+    makers = {
+        "preprocess": lambda: _stage(spec, pipeline, "preprocess", pipeline.preprocess, limited=True),
+        "model": lambda: _model(service, pipeline, ragged),
+        # No queue limit: to refuse there would waste the model's work.
+        "postprocess": lambda: _stage(spec, pipeline, "postprocess", pipeline.postprocess, limited=False),
+    }
+    messages = [makers[step]() for step in pipeline.steps]
+    for message in messages:
         message.version_policy.specific.versions.extend(kept)
+    messages.append(_ensemble(spec, pipeline, version))
     return {message.name: HEADER + text_format.MessageToString(message) for message in messages}
 
 
@@ -36,66 +50,116 @@ def is_ensemble_of(text: str, name: str) -> bool:
         message = text_format.Parse(text, pb.ModelConfig())
     except text_format.ParseError:
         return False
-    return [step.model_name for step in message.ensemble_scheduling.step] == [f"{name}_{step}" for step in STEPS]
+    steps = [step.model_name for step in message.ensemble_scheduling.step]
+    return bool(steps) and set(steps) <= {f"{name}_{step}" for step in STEPS}
 
 
-def _preprocess(spec: Spec) -> pb.ModelConfig:
-    message = pb.ModelConfig(name=f"{spec.name}_preprocess", backend="python")
-    message.input.add(name="text", data_type=pb.TYPE_STRING, dims=[1])
-    message.output.add(name="input_ids", data_type=pb.TYPE_INT32, dims=[-1])
-    message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=spec.serving.preprocess_instances)
-    _schedule(message, spec.serving)
-    _limit_queue(message, spec.serving)
+def _stage(spec: Spec, pipeline: Pipeline, step: str, stage: Stage | None, *, limited: bool) -> pb.ModelConfig:
+    message = pb.ModelConfig(name=f"{spec.name}_{step}", backend="python")
+    if stage is None:
+        return message
+    for tensor in stage.inputs:
+        entry = _add(message.input, tensor)
+        # A stage answers each request by itself, so requests need not have the same shape to be handed over together.
+        entry.allow_ragged_batch = bool(pipeline.model.max_batch_size) and -1 in tensor.dims
+    for tensor in stage.outputs:
+        _add(message.output, tensor)
+    count = spec.serving.preprocess_instances if step == "preprocess" else spec.serving.postprocess_instances
+    message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=count)
+    _schedule(message, spec.serving, pipeline, limited=limited)
     return message
 
 
-def _model(spec: Spec, classes: int, ragged: bool) -> pb.ModelConfig:
+def _model(service: Service, pipeline: Pipeline, ragged: bool) -> pb.ModelConfig:
+    spec = service.spec
     message = pb.ModelConfig(name=f"{spec.name}_model", backend="tensorflow")
-    # Ragged: requests of different lengths share a batch; the backend pads them to the longest in it.
-    message.input.add(name="input_ids", data_type=pb.TYPE_INT32, dims=[-1], allow_ragged_batch=ragged)
-    message.output.add(name="logits", data_type=pb.TYPE_FP32, dims=[classes])
+    for own in pipeline.model_inputs.values():
+        entry = _add_entry(message.input, pipeline.model.inputs[own])
+        # Ragged: requests of different lengths share a batch; the backend pads them to the longest in it.
+        entry.allow_ragged_batch = ragged
+    for own in pipeline.model_outputs.values():
+        _add_entry(message.output, pipeline.model.outputs[own])
     message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_AUTO, count=spec.serving.model_instances)
     message.parameters["TF_NUM_INTRA_THREADS"].string_value = str(spec.serving.threads)
-    _schedule(message, spec.serving)
-    _limit_queue(message, spec.serving)
+    if spec.model.signature != "serving_default":
+        message.parameters["TF_SIGNATURE_DEF"].string_value = spec.model.signature
+    for own, value in pad_values(service, pipeline) if ragged else ():
+        if value:
+            message.parameters[f"PAD_VALUE.{own}"].string_value = str(value)
+    _schedule(message, spec.serving, pipeline, limited=True)
+    _warm_up(message, pipeline)
+    return message
+
+
+def _warm_up(message: pb.ModelConfig, pipeline: Pipeline) -> None:
+    """The first call, which is slow, before the model is ready; not for a model whose open axes nobody knows."""
+    entries = [pipeline.model.inputs[own] for own in pipeline.model_inputs.values()]
+    sizes = [int(size) for entry in entries for size in entry["dims"]]
+    if not pipeline.model.max_batch_size or (-1 in sizes and not has_open_length(pipeline)):
+        return
+    if any(entry["data_type"] == "TYPE_STRING" for entry in entries):
+        return
     warmup = message.model_warmup.add(name="first call", batch_size=1)
-    warmup.inputs["input_ids"].CopyFrom(pb.ModelWarmup.Input(data_type=pb.TYPE_INT32, dims=[8], zero_data=True))
-    return message
+    for entry in entries:
+        dims = [WARM_LENGTH if int(size) == -1 else int(size) for size in entry["dims"]]
+        made = pb.ModelWarmup.Input(data_type=pb.DataType.Value(entry["data_type"]), dims=dims, zero_data=True)
+        warmup.inputs[entry["name"]].CopyFrom(made)
 
 
-def _postprocess(spec: Spec, classes: int) -> pb.ModelConfig:
-    message = pb.ModelConfig(name=f"{spec.name}_postprocess", backend="python")
-    message.input.add(name="logits", data_type=pb.TYPE_FP32, dims=[classes])
-    message.output.add(name="label", data_type=pb.TYPE_STRING, dims=[-1])
-    message.output.add(name="score", data_type=pb.TYPE_FP32, dims=[-1])
-    message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=spec.serving.postprocess_instances)
-    _schedule(message, spec.serving)  # no queue limit: to refuse here would waste the model's work
-    return message
-
-
-def _ensemble(spec: Spec, version: int) -> pb.ModelConfig:
-    message = pb.ModelConfig(name=spec.name, platform="ensemble", max_batch_size=spec.serving.max_batch_size)
+def _ensemble(spec: Spec, pipeline: Pipeline, version: int) -> pb.ModelConfig:
+    message = pb.ModelConfig(name=spec.name, platform="ensemble", max_batch_size=pipeline.model.max_batch_size)
     message.version_policy.specific.versions.append(version)
-    message.input.add(name="text", data_type=pb.TYPE_STRING, dims=[1])
-    message.output.add(name="label", data_type=pb.TYPE_STRING, dims=[-1])
-    message.output.add(name="score", data_type=pb.TYPE_FP32, dims=[-1])
-    flows = ({"text": "text"}, {"input_ids": "input_ids"}, {"logits": "logits"})
-    results = ({"input_ids": "input_ids"}, {"logits": "logits"}, {"label": "label", "score": "score"})
-    for step, inputs, outputs in zip(STEPS, flows, results, strict=True):
+    for tensor in pipeline.inputs:
+        _add(message.input, tensor)
+    for tensor in pipeline.outputs:
+        _add(message.output, tensor)
+    maps = {
+        "preprocess": _same_names(pipeline.preprocess),
+        "model": (_swapped(pipeline.model_inputs), _swapped(pipeline.model_outputs)),
+        "postprocess": _same_names(pipeline.postprocess),
+    }
+    for step in pipeline.steps:
         # Pinned, so that a tokenizer never meets another version's model.
         entry = message.ensemble_scheduling.step.add(model_name=f"{spec.name}_{step}", model_version=version)
+        inputs, outputs = maps[step]
         entry.input_map.update(inputs)
         entry.output_map.update(outputs)
     return message
 
 
-def _schedule(message: pb.ModelConfig, serving: Serving) -> None:
-    message.max_batch_size = serving.max_batch_size
+def _same_names(stage: Stage | None) -> tuple[dict[str, str], dict[str, str]]:
+    if stage is None:
+        return {}, {}
+    return {tensor.name: tensor.name for tensor in stage.inputs}, {tensor.name: tensor.name for tensor in stage.outputs}
+
+
+def _swapped(names: dict[str, str]) -> dict[str, str]:
+    return {own: name for name, own in names.items()}
+
+
+def _add(entries: Any, tensor: Tensor) -> Any:
+    return entries.add(name=tensor.name, data_type=pb.DataType.Value(tensor.data_type), dims=tensor.dims)
+
+
+def _add_entry(entries: Any, entry: dict[str, Any]) -> Any:
+    added = entries.add(name=entry["name"], data_type=pb.DataType.Value(entry["data_type"]), dims=_sizes(entry["dims"]))
+    if entry.get("reshape") is not None:
+        added.reshape.SetInParent()
+        added.reshape.shape.extend(_sizes(entry["reshape"].get("shape", [])))
+    return added
+
+
+def _sizes(dims: Iterable[Any]) -> list[int]:
+    return [int(size) for size in dims]
+
+
+def _schedule(message: pb.ModelConfig, serving: Serving, pipeline: Pipeline, *, limited: bool) -> None:
+    message.max_batch_size = pipeline.model.max_batch_size
+    if not pipeline.model.max_batch_size:
+        return
     message.dynamic_batching.max_queue_delay_microseconds = round(serving.queue_delay_ms * 1000)
-
-
-def _limit_queue(message: pb.ModelConfig, serving: Serving) -> None:
-    policy = message.dynamic_batching.default_queue_policy
-    policy.max_queue_size = serving.max_queue_size
-    policy.default_timeout_microseconds = round(serving.queue_timeout_ms * 1000)
-    policy.timeout_action = pb.ModelQueuePolicy.REJECT
+    if limited:
+        policy = message.dynamic_batching.default_queue_policy
+        policy.max_queue_size = serving.max_queue_size
+        policy.default_timeout_microseconds = round(serving.queue_timeout_ms * 1000)
+        policy.timeout_action = pb.ModelQueuePolicy.REJECT

@@ -27,14 +27,14 @@ def evaluate(service: Service, preprocess: TextPreprocessor, examples: Sequence[
         accuracy in [0, 1]; per_class: label → precision, recall, f1 in [0, 1] and support;
         confusion_matrix: rows are true labels, columns predicted ones, in the order of the service's labels.
     """
-    signature = savedmodel.load_signature(service.savedmodel)
+    call = savedmodel.load_model(service)
     ids = preprocess.encode([example.text for example in examples])
     order = sorted(range(len(ids)), key=lambda index: len(ids[index]))
     matrix = np.zeros((len(service.labels), len(service.labels)), dtype=int)
     with progress.bar("Measuring on held-out texts", len(order)) as advance:
         for start in range(0, len(order), BATCH):
             batch = order[start : start + BATCH]
-            logits = signature(input_ids=pad([ids[index] for index in batch]))["logits"].numpy()
+            logits = call({"input_ids": pad([ids[index] for index in batch])})["logits"]
             for index, predicted in zip(batch, logits.argmax(axis=1), strict=True):
                 matrix[service.labels.index(examples[index].label), predicted] += 1
             advance(start + len(batch))

@@ -1,4 +1,4 @@
-"""Service folder → model repository: the three models and the ensemble, as Triton reads them.
+"""Service folder → model repository: the models and the ensemble, as Triton reads them.
 
 A version is written beside the repository's models and moved into place, so that a build that fails leaves
 the repository as it was. The ensemble's config.pbtxt, which pins the version, is replaced last.
@@ -17,15 +17,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
-from trident import configs, savedmodel
+from trident import configs, probing
+from trident.custom_stages import check_requirements
 from trident.errors import BuildError, ServiceError
+from trident.pipeline import Pipeline, Stage, design
 from trident.placement import Placement
 from trident.service import STEPS, Service
 
 RECORD = "build.json"  # in the ensemble's version folder: what the version was made of
-STAGES = {"preprocess": "text", "postprocess": "classification"}
 
 # Path below the repository, with {version} in it → a file to copy, or the content itself.
 Plan = dict[str, Path | bytes]
@@ -69,7 +68,9 @@ def build(service: Service, repository: Path) -> BuildResult:
         repository.mkdir(parents=True, exist_ok=True)
         with _locked(repository):
             _check_not_foreign(repository, name)
-            plan = _plan(service)
+            check_requirements(service.spec.custom.requirements)
+            pipeline = design(service)
+            plan = _plan(service, pipeline)
             digest = _digest(plan)
             newest = _newest_version(repository, name)
             created = newest == 0 or _record(repository, name, newest).get("digest") != digest
@@ -77,11 +78,12 @@ def build(service: Service, repository: Path) -> BuildResult:
             oldest = version - service.spec.serving.versions_kept + 1
             kept = sorted({version, *(n for n in _whole_versions(repository, name) if n >= oldest)})
             older = [_record(repository, name, n).get("ragged", True) for n in kept if not (created and n == version)]
-            ragged = all([*older, _bears_padding(service)] if created else older)
-            texts = configs.render(service.spec, len(service.labels), version, kept, ragged=ragged)
+            ragged = all([*older, probing.probe(service, pipeline)] if created else older)
+            texts = configs.render(service, pipeline, version, kept, ragged=ragged)
             configured = any(_read(repository / model / "config.pbtxt") != text for model, text in texts.items())
             if created or configured:
-                record = {"digest": digest, "ragged": ragged}
+                files = sorted(target.replace("{version}", str(version), 1) for target in plan)
+                record = {"digest": digest, "ragged": ragged, "files": files}
                 _write(repository, name, version, plan if created else {}, record, texts)
             _prune(repository, name, kept)
     except OSError as error:
@@ -120,41 +122,27 @@ def _check_not_foreign(repository: Path, name: str) -> None:
             )
 
 
-def _bears_padding(service: Service) -> bool:
-    """Load what Triton will load, so that a fault shows now and not when it is served."""
-    try:
-        tokenizer = Tokenizer.from_file(str(service.tokenizer))
-    except Exception as error:  # tokenizers raises bare Exception
-        raise ServiceError(f"{service.tokenizer} is no tokenizer.json: {error}; train again") from error
-    model = savedmodel.probe(service.savedmodel, tokenizer.get_vocab_size())
-    if model.classes != len(service.labels):
-        labels = service.folder / service.spec.postprocess.labels
-        raise ServiceError(
-            f"{labels} has {len(service.labels)} labels and the model gives {model.classes} classes; "
-            f"expected one label a class, in the order of the model's outputs"
-        )
-    return model.bears_padding
-
-
-def _plan(service: Service) -> Plan:
+def _plan(service: Service, pipeline: Pipeline) -> Plan:
     """Everything that one version consists of."""
-    spec = service.spec
-    pre, model, post = (f"{spec.name}_{step}/{{version}}" for step in STEPS)
-    plan: Plan = {
-        f"{pre}/tokenizer.json": service.tokenizer,
-        f"{pre}/settings.json": _json(spec.preprocess.model_dump(exclude={"tokenizer"})),
-        f"{post}/labels.txt": service.folder / spec.postprocess.labels,
-        f"{post}/settings.json": _json(spec.postprocess.model_dump(exclude={"labels"})),
-    }
+    name = service.spec.name
+    plan: Plan = {}
     for file in sorted(service.savedmodel.rglob("*")):
         if file.is_file():
-            plan[f"{model}/model.savedmodel/{file.relative_to(service.savedmodel).as_posix()}"] = file
-    for step, kind in STAGES.items():
-        stage = resources.files("trident") / "stages" / kind
-        for source in sorted(stage.iterdir(), key=lambda entry: entry.name):
-            if source.name.endswith((".py", ".txt")) and source.name != "__init__.py":
-                plan[f"{spec.name}_{step}/{{version}}/{source.name}"] = source.read_bytes()
+            plan[f"{name}_model/{{version}}/model.savedmodel/{file.relative_to(service.savedmodel).as_posix()}"] = file
+    for step, stage in (("preprocess", pipeline.preprocess), ("postprocess", pipeline.postprocess)):
+        if stage is not None:
+            plan |= {f"{name}_{step}/{{version}}/{target}": source for target, source in _stage_files(stage).items()}
     return plan
+
+
+def _stage_files(stage: Stage) -> Plan:
+    """Name in the version folder → content: Triton's entry, the code of the stage's kind, its settings and files."""
+    stages = resources.files("trident") / "stages"
+    files: Plan = {"model.py": (stages / "model.py").read_bytes()}
+    for source in (stages / stage.kind).iterdir():
+        if source.name.endswith((".py", ".txt")) and source.name != "__init__.py":
+            files[source.name] = source.read_bytes()
+    return files | {"settings.json": _json(stage.settings)} | stage.files
 
 
 def _json(values: dict[str, object]) -> bytes:
@@ -170,22 +158,19 @@ def _digest(plan: Plan) -> str:
 
 
 def _newest_version(repository: Path, name: str) -> int:
-    """The newest version that all three models have whole; 0 if there is none."""
+    """The newest version that is whole; 0 if there is none."""
     return max(_whole_versions(repository, name), default=0)
 
 
 def _whole_versions(repository: Path, name: str) -> set[int]:
-    """Versions with all their parts; in a fresh clone, or after a build that was killed, some lack weights."""
-    pre, model, post = (repository / f"{name}_{step}" for step in STEPS)
-    return {
-        int(folder.name)
-        for folder in model.glob("*")
-        if folder.name.isdigit()
-        and (folder / "model.savedmodel" / "saved_model.pb").is_file()
-        and (pre / folder.name / "tokenizer.json").is_file()
-        and (post / folder.name / "labels.txt").is_file()
-        and (repository / name / folder.name).is_dir()
-    }
+    """Versions with all their files; in a fresh clone, or after a build that was killed, some lack weights."""
+    versions = {int(folder.name) for folder in (repository / name).glob("*") if folder.name.isdigit()}
+    return {version for version in versions if _is_whole(repository, _record(repository, name, version))}
+
+
+def _is_whole(repository: Path, record: dict[str, Any]) -> bool:
+    files = record.get("files")
+    return bool(files) and isinstance(files, list) and all((repository / str(file)).is_file() for file in files)
 
 
 def _record(repository: Path, name: str, version: int) -> dict[str, Any]:
@@ -229,6 +214,6 @@ def _moves(repository: Path, version: int, models: list[str], created: bool) -> 
 def _prune(repository: Path, name: str, kept: list[int]) -> None:
     """Remove the versions that are no longer loaded; what cannot be removed now goes with the next build."""
     for model in (*(f"{name}_{step}" for step in STEPS), name):
-        for path in (repository / model).iterdir():
+        for path in (repository / model).glob("*"):
             if path.name.isdigit() and int(path.name) not in kept:
                 shutil.rmtree(path, ignore_errors=True)

@@ -1,32 +1,119 @@
-"""What build needs to know of a SavedModel: that it loads, runs, gives one logit a label, and bears padding."""
+"""A service's SavedModel: its tensors as Triton will see them, and what it does with inputs made up for the purpose.
+
+Both go through the `tensorflow` backend's own modules, so that what is found out here is what will serve.
+"""
 
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from triton_tensorflow import autofill
+from triton_tensorflow.engines import Engine, load_saved_model
+from triton_tensorflow.settings import Settings
+from triton_tensorflow.signatures import DATA_TYPES, Signature, TensorSpec, read_signature
 
-from trident.errors import ExportError
+from trident.errors import ExportError, ServiceError
+from trident.service import Service
 
-PROBE_LENGTHS = (1, 2, 5, 9, 16)
-PROBE_WIDTH = 24  # what the probe's rows are padded to
-PADDING_TOLERANCE = 1e-5
+Arrays = dict[str, NDArray[Any]]
+Call = Callable[[Arrays], Arrays]
 
 
 @dataclass(frozen=True)
-class TextModel:
-    """What a text classifier's SavedModel turned out to be.
+class ModelTensors:
+    """A SavedModel's tensors.
 
     Attributes:
-        classes: number of outputs a text.
-        bears_padding: whether padding leaves its answers as they are, within 1e-5.
+        signature: that is served.
+        max_batch_size: of config.pbtxt; 0 if the model has no batch axis.
+        inputs: name → entry of config.pbtxt (name, data_type, dims, perhaps reshape), in the signature's order.
+        outputs: likewise.
     """
 
-    classes: int
-    bears_padding: bool
+    signature: Signature
+    max_batch_size: int
+    inputs: dict[str, dict[str, Any]]
+    outputs: dict[str, dict[str, Any]]
+
+
+def read_tensors(folder: Path, signature: str, max_batch_size: int) -> ModelTensors:
+    """Read a SavedModel's signature from its file, as the backend's autofill would.
+
+    Args:
+        folder: the SavedModel.
+        signature: its name.
+        max_batch_size: for a model that has a batch axis.
+
+    Raises:
+        ServiceError: it is damaged, has no such signature, or tensors that Triton cannot carry.
+    """
+    settings = Settings(signature=signature)
+    config: dict[str, Any] = {"max_batch_size": 0, "input": [], "output": [], "default_model_filename": folder.name}
+    try:
+        found = read_signature(folder, settings.graph_tag, signature)
+        autofill.complete(config, folder.parent, settings, max_batch_size)
+    except ValueError as error:
+        raise ServiceError(str(error)) from None
+    inputs, outputs = ({entry["name"]: entry for entry in config[kind]} for kind in ("input", "output"))
+    return ModelTensors(found, config["max_batch_size"], inputs, outputs)
+
+
+def count_parameters(folder: Path) -> int:
+    """How many numbers a SavedModel has learnt; what an optimizer kept is not counted."""
+    quiet_tensorflow()
+    import tensorflow as tf
+
+    index = folder / "variables" / "variables.index"
+    if not index.is_file():
+        return 0
+    shapes = tf.train.list_variables(str(folder / "variables" / "variables"))
+    kept = [shape for name, shape in shapes if not name.startswith("_") and "/.OPTIMIZER_SLOT/" not in name]
+    return sum(int(np.prod(shape)) for shape in kept)
+
+
+def load_model(service: Service) -> Call:
+    """Load a service's SavedModel, see `load`."""
+    model = service.spec.model
+    return load(service.savedmodel, read_tensors(service.savedmodel, model.signature, 1).signature)
+
+
+def load(folder: Path, signature: Signature) -> Call:
+    """Load a SavedModel as the backend does; returns it as a function from all inputs to all outputs.
+
+    Raises:
+        ExportError: it does not load; what the function raises when it does not run.
+    """
+    quiet_tensorflow()
+    try:
+        engine: Engine = load_saved_model(folder, signature, Settings(), ())
+    except ValueError as error:
+        raise ExportError(str(error)) from None
+
+    def call(arrays: Arrays) -> Arrays:
+        try:
+            return engine(arrays, sorted(signature.outputs))
+        except Exception as error:  # InvalidInput, Failure, and whatever the loader's function raises
+            cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ExportError(
+                f"the SavedModel {folder} does not run on {_shapes(arrays)}: {cause}; export or train it again"
+            ) from error
+
+    return call
+
+
+def dtype_of(spec: TensorSpec) -> Any:
+    """Numpy's type of a tensor."""
+    return DATA_TYPES[spec.type_name].dtype
+
+
+def _shapes(arrays: Mapping[str, NDArray[Any]]) -> str:
+    return ", ".join(f"{name} {array.dtype} {list(array.shape)}" for name, array in arrays.items())
 
 
 def quiet_tensorflow() -> None:
@@ -49,58 +136,3 @@ def quiet_tensorflow() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def load_signature(folder: Path) -> Any:
-    """Load a SavedModel; returns its signature `serving_default`.
-
-    Raises:
-        ExportError: it does not load, or has no such signature.
-    """
-    quiet_tensorflow()
-    import tensorflow as tf
-
-    try:
-        return tf.saved_model.load(str(folder)).signatures["serving_default"]
-    except Exception as error:  # the loader raises whatever it stumbles over
-        raise _unusable(folder, error) from error
-
-
-def probe(folder: Path, vocabulary: int) -> TextModel:
-    """Load a text classifier's SavedModel and run it on random ids, padded and not.
-
-    Args:
-        folder: a SavedModel whose signature `serving_default` maps `input_ids` INT32 [B, L] to
-            `logits` FP32 [B, C].
-        vocabulary: number of token ids, ≥ 2.
-
-    Raises:
-        ExportError: it does not load or run, or the signature is another one.
-    """
-    signature = load_signature(folder)
-    import tensorflow as tf
-
-    inputs = {name: f"{spec.dtype.name} {spec.shape}" for name, spec in signature.structured_input_signature[1].items()}
-    outputs = {name: f"{spec.dtype.name} {spec.shape}" for name, spec in signature.structured_outputs.items()}
-    if list(inputs) != ["input_ids"] or list(outputs) != ["logits"]:
-        expected = "expected input_ids int32 [B, L] → logits float32 [B, C]"
-        raise ExportError(f"the SavedModel {folder} maps {inputs} → {outputs}; {expected}")
-    generator = np.random.default_rng(0)
-    together = np.zeros((len(PROBE_LENGTHS), PROBE_WIDTH), np.int32)
-    for row, length in enumerate(PROBE_LENGTHS):
-        together[row, :length] = generator.integers(1, vocabulary, length)
-    try:
-        padded = signature(input_ids=tf.constant(together))["logits"].numpy()
-        alone = [
-            signature(input_ids=tf.constant(together[row : row + 1, :length]))["logits"].numpy()
-            for row, length in enumerate(PROBE_LENGTHS)
-        ]
-    except tf.errors.OpError as error:
-        raise _unusable(folder, error) from error
-    bears = np.allclose(padded, np.concatenate(alone), rtol=PADDING_TOLERANCE, atol=PADDING_TOLERANCE)
-    return TextModel(int(padded.shape[1]), bool(bears))
-
-
-def _unusable(folder: Path, error: Exception) -> ExportError:
-    cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return ExportError(f"the SavedModel {folder} does not load or run: {cause}; export or train it again")

@@ -16,6 +16,8 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 STEPS = ("preprocess", "model", "postprocess")
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Size = Annotated[int, Field(ge=1, le=16384)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
@@ -26,26 +28,93 @@ class Section(BaseModel):
 
 
 class Model(Section):
-    """The SavedModel: `input_ids` INT32 [B, L] → `logits` FP32 [B, C]."""
+    """The SavedModel and its signature; `inputs` and `outputs` say which tensor plays which part in the service."""
 
     savedmodel: str = "model.savedmodel"
+    signature: str = "serving_default"
+    inputs: dict[str, str] = {}
+    outputs: dict[str, str] = {}
 
 
-class Preprocess(Section):
-    """Text to token ids."""
+class TextPreprocess(Section):
+    """Text to token ids; with an empty `tokenizer` the model takes text, which is only cleaned."""
 
     tokenizer: str = "tokenizer.json"
     max_length: Annotated[int, Field(ge=1, le=8192)] = 128
     lowercase: bool = False
+    clean: bool = True
+    padding: Literal["longest", "pre", "post"] = "longest"
+    truncation: Literal["pre", "post"] = "post"
+    pad_id: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
 
-class Postprocess(Section):
-    """Logits to labels."""
+class ImagePreprocess(Section):
+    """Encoded images to pixels."""
+
+    height: Size
+    width: Size
+    channels: Literal[1, 3] = 3
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    scaling: Literal["none", "unit", "tf", "caffe", "torch"] = "none"
+    invert: bool = False
+    max_pixels: Count = 50_000_000
+
+
+class TabularPreprocess(Section):
+    """Records to numbers."""
+
+    features: str = "features.json"
+    request: Literal["columns", "record"] = "columns"
+
+
+class NoStage(Section):
+    """There is no stage, so there is nothing to set."""
+
+
+class ClassificationPostprocess(Section):
+    """The model's outputs to labels."""
+
+    labels: str = "labels.txt"
+    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
+    top_k: Count = 1
+    threshold: Share = 0.0
+
+
+class EmbeddingPostprocess(Section):
+    """Token states to one vector."""
+
+    pooling: Literal["mean", "cls", "max"] = "mean"
+    normalize: bool = True
+
+
+class TokenPostprocess(Section):
+    """Labels of tokens to spans of text."""
 
     labels: str = "labels.txt"
     softmax: bool = True
+    aggregation: Literal["none", "simple", "first", "average", "max"] = "first"
+    outside: list[str] = ["O"]
+    threshold: Share = 0.0
+
+
+class TabularPostprocess(Section):
+    """The model's outputs to labels or, with an empty `labels`, to a value."""
+
+    labels: str = ""
+    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     top_k: Count = 1
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.0
+    threshold: Share = 0.0
+    mean: float = 0.0
+    scale: float = 1.0
+
+
+class Custom(Section):
+    """Stages of the user's own, in place of the task's."""
+
+    preprocess: str = ""
+    postprocess: str = ""
+    requirements: list[str] = []
 
 
 class Serving(Section):
@@ -63,15 +132,75 @@ class Serving(Section):
 
 
 class Spec(Section):
-    """All of service.toml."""
+    """What the service.toml of every task has."""
 
     name: Annotated[str, Field(pattern=NAME_PATTERN)]
-    task: Literal["text-classification"]
+    task: str
     description: str = ""
     model: Model = Model()
-    preprocess: Preprocess = Preprocess()
-    postprocess: Postprocess = Postprocess()
+    preprocess: Section = NoStage()
+    postprocess: Section = NoStage()
+    custom: Custom = Custom()
     serving: Serving = Serving()
+
+    @property
+    def labels(self) -> str:
+        """The file of the labels; empty if the task has none."""
+        return getattr(self.postprocess, "labels", "")
+
+
+class TextClassification(Spec):
+    """Texts to labels."""
+
+    task: Literal["text-classification"] = "text-classification"
+    preprocess: TextPreprocess = TextPreprocess()
+    postprocess: ClassificationPostprocess = ClassificationPostprocess()
+
+
+class TextEmbedding(Spec):
+    """Texts to vectors."""
+
+    task: Literal["text-embedding"] = "text-embedding"
+    preprocess: TextPreprocess = TextPreprocess()
+    postprocess: EmbeddingPostprocess = EmbeddingPostprocess()
+
+
+class TokenClassification(Spec):
+    """Texts to labelled spans."""
+
+    task: Literal["token-classification"] = "token-classification"
+    preprocess: TextPreprocess = TextPreprocess(clean=False)
+    postprocess: TokenPostprocess = TokenPostprocess()
+
+
+class ImageClassification(Spec):
+    """Images to labels."""
+
+    task: Literal["image-classification"] = "image-classification"
+    preprocess: ImagePreprocess
+    postprocess: ClassificationPostprocess = ClassificationPostprocess()
+
+
+class Tabular(Spec):
+    """Records to labels or values."""
+
+    task: Literal["tabular"] = "tabular"
+    preprocess: TabularPreprocess = TabularPreprocess()
+    postprocess: TabularPostprocess = TabularPostprocess()
+
+
+class Tensors(Spec):
+    """The SavedModel's own tensors."""
+
+    task: Literal["tensors"] = "tensors"
+    preprocess: NoStage = NoStage()
+    postprocess: NoStage = NoStage()
+
+
+SPECS: tuple[type[Spec], ...] = (
+    *(TextClassification, TextEmbedding, TokenClassification, ImageClassification, Tabular, Tensors),
+)
+TASKS: dict[str, type[Spec]] = {spec.model_fields["task"].default: spec for spec in SPECS}
 
 
 @dataclass(frozen=True)
@@ -81,7 +210,7 @@ class Service:
     Attributes:
         folder: where it lies.
         spec: its service.toml.
-        labels: one name a class, in the order of the model's outputs.
+        labels: one name a class, in the order of the model's outputs; empty if the task has none.
     """
 
     folder: Path
@@ -94,9 +223,10 @@ class Service:
         return self.folder / self.spec.model.savedmodel
 
     @property
-    def tokenizer(self) -> Path:
-        """The Hugging Face tokenizer.json."""
-        return self.folder / self.spec.preprocess.tokenizer
+    def tokenizer(self) -> Path | None:
+        """The tokenizer's file, if there is one."""
+        name = getattr(self.spec.preprocess, "tokenizer", "")
+        return self.folder / name if name else None
 
 
 def check_name(name: str) -> str:
@@ -109,7 +239,7 @@ def check_name(name: str) -> str:
     if taken:
         raise ServiceError(f"service name '{name}' ends in '_{taken}', which names a model inside a service; rename it")
     try:
-        Spec(name=name, task="text-classification")
+        Spec(name=name, task="")
     except ValidationError:
         allowed = "letters, digits, '_', '-' and '.', the first a letter or digit, 64 at most"
         raise ServiceError(f"service name '{name}' cannot name a Triton model; use {allowed}") from None
@@ -124,15 +254,32 @@ def load_spec(folder: Path) -> Spec:
     """
     path = folder / "service.toml"
     if not path.is_file():
-        raise ServiceError(f"no service.toml in {folder}; `trident train FILE --name NAME` writes a service folder")
+        raise ServiceError(
+            f"no service.toml in {folder}; `trident train FILE --name NAME` or `trident import` writes a service folder"
+        )
     try:
-        spec = Spec.model_validate(tomlkit.parse(path.read_text(encoding="utf-8")).unwrap())
+        values = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
     except (ParseError, UnicodeDecodeError) as error:
         raise ServiceError(f"{path} is not TOML: {error}") from None
+    task = values.get("task", "")
+    kind = TASKS.get(task) if isinstance(task, str) else None
+    if kind is None:
+        found = f"task is {task!r}" if "task" in values else "key 'task' is missing"
+        raise ServiceError(f"{path}: {found}; expected one of {', '.join(TASKS)}")
+    try:
+        spec = kind.model_validate(values)
     except ValidationError as error:
-        raise ServiceError(f"{path}: {'; '.join(_explain(fault) for fault in error.errors())}") from None
+        raise ServiceError(f"{path}: {'; '.join(explain(fault, kind) for fault in error.errors())}") from None
     check_name(spec.name)
     return spec
+
+
+def write_spec(spec: Spec, folder: Path) -> None:
+    """Write a service folder's service.toml, with every key."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment("The service as `trident build` reads it; every key is explained in the README."))
+    document.update(spec.model_dump())
+    (folder / "service.toml").write_text(tomlkit.dumps(document), encoding="utf-8")
 
 
 def load_service(folder: Path) -> Service:
@@ -145,16 +292,31 @@ def load_service(folder: Path) -> Service:
         ServiceError: says which file, which key, what was found and what is expected.
     """
     spec = load_spec(folder)
-    service = Service(folder, spec, _read_labels(folder / spec.postprocess.labels))
-    for key, file, good in (
-        ("model.savedmodel", service.savedmodel, (service.savedmodel / "saved_model.pb").is_file()),
-        ("preprocess.tokenizer", service.tokenizer, service.tokenizer.is_file()),
-    ):
-        if not good:
+    labels = _read_labels(folder / spec.labels) if spec.labels and not spec.custom.postprocess else []
+    service = Service(folder, spec, labels)
+    for key, file in _files(service).items():
+        if not file.is_file():
+            named = file.parent if file.name == "saved_model.pb" else file
             raise ServiceError(
-                f"{folder / 'service.toml'}: {key} names {file}, which does not exist; train again or correct the key"
+                f"{folder / 'service.toml'}: {key} names {named}, which does not exist; "
+                "train or import again, or correct the key"
             )
     return service
+
+
+def _files(service: Service) -> dict[str, Path]:
+    """Key of service.toml → the file that it names."""
+    spec = service.spec
+    files = {"model.savedmodel": service.savedmodel / "saved_model.pb"}
+    if not spec.custom.preprocess:
+        if service.tokenizer is not None:
+            files["preprocess.tokenizer"] = service.tokenizer
+        if isinstance(spec.preprocess, TabularPreprocess):
+            files["preprocess.features"] = service.folder / spec.preprocess.features
+    for step in ("preprocess", "postprocess"):
+        if name := getattr(spec.custom, step):
+            files[f"custom.{step}"] = service.folder / name
+    return files
 
 
 def _read_labels(path: Path) -> list[str]:
@@ -171,11 +333,11 @@ def _read_labels(path: Path) -> list[str]:
     return labels
 
 
-def _explain(fault: Any) -> str:
-    """One pydantic fault in our words: where, what was found, what is expected."""
+def explain(fault: Any, kind: type[Spec]) -> str:
+    """One of pydantic's faults in our words: where, what was found, what is expected."""
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        known = _fields(fault["loc"][:-1])
+        known = _fields(kind, fault["loc"][:-1])
         close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
         return f"unknown key '{key}'; " + (f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}")
     if fault["type"] == "missing":
@@ -185,8 +347,8 @@ def _explain(fault: Any) -> str:
     return f"{key} is {fault['input']!r}; {fault['msg'][:1].lower()}{fault['msg'][1:]}"
 
 
-def _fields(path: tuple[Any, ...]) -> list[str]:
-    section: type[BaseModel] = Spec
+def _fields(kind: type[Spec], path: tuple[Any, ...]) -> list[str]:
+    section: type[BaseModel] = kind
     for part in path:
         annotation = section.model_fields[str(part)].annotation
         if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import tomlkit
 from numpy.typing import NDArray
 
 from trident import encoders, evaluation
@@ -19,8 +18,8 @@ from trident.datasets import Dataset, Example, read_dataset, split
 from trident.errors import ServiceError
 from trident.placement import Placement
 from trident.pretrained import MINILM, find_weights
-from trident.service import Preprocess, Spec, check_name, load_service, load_spec
-from trident.stages.text.preprocess import TextPreprocessor
+from trident.service import TextClassification, TextPreprocess, check_name, load_service, load_spec, write_spec
+from trident.stages.text.preprocess import Settings, TextPreprocessor
 
 Encoder = Literal["minilm", "none"]
 ClassWeights = Literal["none", "balanced"]
@@ -98,18 +97,20 @@ def train(file: Path, name: str, services: Path, options: TrainOptions) -> tuple
     return folder, metrics
 
 
-def _former(folder: Path) -> Spec | None:
+def _former(folder: Path) -> TextClassification | None:
     """What stands in the place of the new folder; its files may be missing, since they are made anew."""
     if not folder.exists():
         return None
     if not (folder / "service.toml").is_file():
         raise ServiceError(f"{folder} exists and is no service folder; choose another --name or --services")
-    return load_spec(folder)
+    spec = load_spec(folder)
+    if not isinstance(spec, TextClassification):
+        raise ServiceError(f"{folder} is a service of the task '{spec.task}'; choose another --name or --services")
+    return spec
 
 
-def _spec(name: str, options: TrainOptions, former: Spec | None) -> Spec:
-    preprocess = Preprocess(max_length=options.max_length)
-    spec = Spec(name=name, task="text-classification", preprocess=preprocess)
+def _spec(name: str, options: TrainOptions, former: TextClassification | None) -> TextClassification:
+    spec = TextClassification(name=name, preprocess=TextPreprocess(max_length=options.max_length))
     if former is None:
         return spec
     kept = {key: getattr(former.postprocess, key) for key in ("top_k", "threshold")}
@@ -118,7 +119,7 @@ def _spec(name: str, options: TrainOptions, former: Spec | None) -> Spec:
     return spec.model_copy(update=old)
 
 
-def _train_into(folder: Path, dataset: Dataset, spec: Spec, options: TrainOptions) -> dict[str, Any]:
+def _train_into(folder: Path, dataset: Dataset, spec: TextClassification, options: TrainOptions) -> dict[str, Any]:
     """Write everything but metrics.json; returns the metrics."""
     parts = split(dataset, options.seed)
     encoders.seed_everything(options.seed)
@@ -129,9 +130,9 @@ def _train_into(folder: Path, dataset: Dataset, spec: Spec, options: TrainOption
         tokenizer = encoders.train_tokenizer([example.text for example in parts.train], options.max_length)
     tokenizer.save(str(folder / spec.preprocess.tokenizer))
     (folder / spec.postprocess.labels).write_text("\n".join(dataset.labels) + "\n", encoding="utf-8")
-    (folder / "service.toml").write_text(_toml(spec), encoding="utf-8")
+    write_spec(spec, folder)
 
-    preprocess = TextPreprocessor(folder, spec.preprocess.max_length, spec.preprocess.lowercase)
+    preprocess = TextPreprocessor(folder / spec.preprocess.tokenizer, Settings(max_length=spec.preprocess.max_length))
     train_set, validation_set = (
         _labelled(part, preprocess, dataset.labels) for part in (parts.train, parts.validation)
     )
@@ -176,10 +177,3 @@ def _weights(classes: NDArray[np.int32], kind: ClassWeights) -> dict[int, float]
         return None
     counts = Counter(classes.tolist())
     return {number: len(classes) / (len(counts) * count) for number, count in counts.items()}
-
-
-def _toml(spec: Spec) -> str:
-    document = tomlkit.document()
-    document.add(tomlkit.comment("The service as `trident build` reads it; every key is explained in the README."))
-    document.update(spec.model_dump())
-    return tomlkit.dumps(document)

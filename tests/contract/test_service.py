@@ -70,14 +70,14 @@ def test_no_texts_give_no_predictions(client: Client) -> None:
 def test_the_ensemble_answers_what_the_saved_model_gives_in_process(
     client: Client, messages: list[str], tiny_service: Path, server: Server
 ) -> None:
-    from trident.savedmodel import load_signature
+    from trident.savedmodel import load_model
     from trident.stages.classification.postprocess import softmax
-    from trident.stages.text.preprocess import TextPreprocessor
+    from trident.stages.text.preprocess import Settings, TextPreprocessor
 
     service = load_service(tiny_service)
-    signature = load_signature(service.savedmodel)
-    ids = TextPreprocessor(tiny_service, service.spec.preprocess.max_length, lowercase=False)(messages[:50])
-    expected = softmax(signature(input_ids=ids)["logits"].numpy())
+    model = load_model(service)
+    ids = TextPreprocessor(tiny_service / "tokenizer.json", Settings())(messages[:50])
+    expected = softmax(model({"input_ids": ids})["logits"])
     for prediction, row in zip(client.infer("tiny", messages[:50], top_k=2), expected, strict=True):
         scores = dict(zip(prediction.labels, prediction.scores, strict=True))
         assert [scores[label] for label in service.labels] == pytest.approx(row.tolist(), abs=1e-5)

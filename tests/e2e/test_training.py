@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import DATA, RunTrident
-from trident.savedmodel import load_signature
+from trident.savedmodel import load_model
 from trident.service import load_service
 
 IDS = np.array([[5, 9, 2, 0], [3, 0, 0, 0]], np.int32)
@@ -33,9 +33,7 @@ def test_the_same_seed_gives_the_same_model(trident: RunTrident, excerpt: Path, 
     runs = [
         _train(trident, excerpt, tmp_path, name, "--seed", seed) for name, seed in (("a", "7"), ("b", "7"), ("c", "8"))
     ]
-    logits = [
-        load_signature(tmp_path / name / "model.savedmodel")(input_ids=IDS)["logits"].numpy().tolist() for name in "abc"
-    ]
+    logits = [load_model(load_service(tmp_path / name))({"input_ids": IDS})["logits"].tolist() for name in "abc"]
     assert logits[0] == logits[1] != logits[2]
     assert runs[0]["confusion_matrix"] == runs[1]["confusion_matrix"]
     tokenizers = [(tmp_path / name / "tokenizer.json").read_bytes() for name in "abc"]
@@ -43,9 +41,9 @@ def test_the_same_seed_gives_the_same_model(trident: RunTrident, excerpt: Path, 
 
 
 def test_padding_changes_no_answer(tiny_service: Path) -> None:
-    signature = load_signature(load_service(tiny_service).savedmodel)
-    alone = signature(input_ids=IDS[1:, :1])["logits"].numpy()[0]
-    padded = signature(input_ids=IDS)["logits"].numpy()[1]
+    model = load_model(load_service(tiny_service))
+    alone = model({"input_ids": IDS[1:, :1]})["logits"][0]
+    padded = model({"input_ids": IDS})["logits"][1]
     assert padded.tolist() == pytest.approx(alone.tolist(), abs=1e-5)
 
 
@@ -84,7 +82,7 @@ def test_training_again_keeps_the_settings_for_serving(trident: RunTrident, exce
     path.write_text(path.read_text().replace("max_batch_size = 64", "max_batch_size = 17"))
     _train(trident, excerpt, tmp_path, "a", "--epochs", "1", "--max-length", "32")
     spec = load_service(tmp_path / "a").spec
-    assert (spec.serving.max_batch_size, spec.preprocess.max_length) == (17, 32)
+    assert (spec.serving.max_batch_size, spec.preprocess.model_dump()["max_length"]) == (17, 32)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
 

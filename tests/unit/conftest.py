@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from protobuf_savedmodel import TEXT_INPUTS, write_savedmodel
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 SERVICE = """\
@@ -32,9 +33,7 @@ def framing_tokenizer(tokenizer: Tokenizer) -> Tokenizer:
 def service_folder(tmp_path: Path, tokenizer: Tokenizer) -> Path:
     """The smallest complete service folder: every other key has its default."""
     folder = tmp_path / "services" / "spam"
-    (folder / "model.savedmodel" / "variables").mkdir(parents=True)
-    (folder / "model.savedmodel" / "saved_model.pb").write_bytes(b"graph")
-    (folder / "model.savedmodel" / "variables" / "variables.index").write_bytes(b"index")
+    write_savedmodel(folder / "model.savedmodel", TEXT_INPUTS, {"logits": ("FP32", [-1, 2])})
     (folder / "service.toml").write_text(SERVICE, encoding="utf-8")
     (folder / "labels.txt").write_text("ham\nspam\n", encoding="utf-8")
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -1,36 +1,53 @@
 """The four config.pbtxt say what Triton is to do; they are read back with Triton's own protobuf."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from google.protobuf import text_format
 from trident.configs import HEADER, is_ensemble_of, render
-from trident.service import Serving, Spec
+from trident.pipeline import design
+from trident.service import Service, load_service
 from tritonclient.grpc import model_config_pb2 as pb
 
 KEPT = [6, 7]
 STEPS = ["spam_preprocess", "spam_model", "spam_postprocess"]
 
 
-def rendered(version: int = 1, **serving: Any) -> dict[str, Any]:
-    """Model name → ModelConfig."""
-    spec = Spec(name="spam", task="text-classification", serving=Serving(**serving))
-    texts = render(spec, 3, version, KEPT, ragged=True)
-    return {name: text_format.Parse(text, pb.ModelConfig()) for name, text in texts.items()}
+Rendered = Callable[..., dict[str, Any]]
+
+
+def texts_of(service: Service, version: int = 1) -> dict[str, str]:
+    return render(service, design(service), version, KEPT, ragged=True)
+
+
+@pytest.fixture
+def rendered(service_folder: Path) -> Rendered:
+    """Model name → ModelConfig, for a version and keys of [serving]."""
+
+    def render_with(version: int = 1, **serving: Any) -> dict[str, Any]:
+        service = load_service(service_folder)
+        spec = service.spec.model_copy(update={"serving": service.spec.serving.model_copy(update=serving)})
+        texts = texts_of(replace(service, spec=spec), version)
+        return {name: text_format.Parse(text, pb.ModelConfig()) for name, text in texts.items()}
+
+    return render_with
 
 
 def tensors(entries: Any) -> list[tuple[str, str, list[int]]]:
     return [(entry.name, pb.DataType.Name(entry.data_type), list(entry.dims)) for entry in entries]
 
 
-def test_there_are_three_steps_and_the_ensemble_last() -> None:
+def test_there_are_three_steps_and_the_ensemble_last(rendered: Rendered) -> None:
     configs = rendered()
     assert list(configs) == [*STEPS, "spam"]
     assert [config.name for config in configs.values()] == [*STEPS, "spam"]
 
 
-def test_each_text_says_where_it_comes_from() -> None:
-    texts = render(Spec(name="spam", task="text-classification"), 2, 1, [1], ragged=True).values()
+def test_each_text_says_where_it_comes_from(service_folder: Path) -> None:
+    texts = texts_of(load_service(service_folder)).values()
     assert all(text.startswith(HEADER) for text in texts)
     assert HEADER.startswith("# Written by `trident build` from service.toml;")
 
@@ -39,11 +56,11 @@ def test_each_text_says_where_it_comes_from() -> None:
     ("model", "runs_on", "inputs", "outputs"),
     [
         ("spam_preprocess", "python", [("text", "TYPE_STRING", [1])], [("input_ids", "TYPE_INT32", [-1])]),
-        ("spam_model", "tensorflow", [("input_ids", "TYPE_INT32", [-1])], [("logits", "TYPE_FP32", [3])]),
+        ("spam_model", "tensorflow", [("input_ids", "TYPE_INT32", [-1])], [("logits", "TYPE_FP32", [2])]),
         (
             "spam_postprocess",
             "python",
-            [("logits", "TYPE_FP32", [3])],
+            [("logits", "TYPE_FP32", [2])],
             [("label", "TYPE_STRING", [-1]), ("score", "TYPE_FP32", [-1])],
         ),
         (
@@ -54,21 +71,23 @@ def test_each_text_says_where_it_comes_from() -> None:
         ),
     ],
 )
-def test_backends_and_tensors(model: str, runs_on: str, inputs: list[object], outputs: list[object]) -> None:
+def test_backends_and_tensors(
+    rendered: Rendered, model: str, runs_on: str, inputs: list[object], outputs: list[object]
+) -> None:
     config = rendered()[model]
     assert (config.backend or config.platform) == runs_on
     assert tensors(config.input) == inputs
     assert tensors(config.output) == outputs
 
 
-def test_the_ensemble_pins_every_step_to_its_version() -> None:
+def test_the_ensemble_pins_every_step_to_its_version(rendered: Rendered) -> None:
     ensemble = rendered(version=7)["spam"]
     steps = ensemble.ensemble_scheduling.step
     assert [(step.model_name, step.model_version) for step in steps] == [(step, 7) for step in STEPS]
     assert list(ensemble.version_policy.specific.versions) == [7]
 
 
-def test_the_ensemble_hands_each_steps_outputs_to_the_next() -> None:
+def test_the_ensemble_hands_each_steps_outputs_to_the_next(rendered: Rendered) -> None:
     steps = rendered()["spam"].ensemble_scheduling.step
     assert [(dict(step.input_map), dict(step.output_map)) for step in steps] == [
         ({"text": "text"}, {"input_ids": "input_ids"}),
@@ -77,37 +96,39 @@ def test_the_ensemble_hands_each_steps_outputs_to_the_next() -> None:
     ]
 
 
-def test_only_the_model_takes_ragged_batches() -> None:
+def test_only_the_model_takes_ragged_batches(rendered: Rendered) -> None:
     configs = rendered()
     assert [config.input[0].allow_ragged_batch for config in configs.values()] == [False, True, False, False]
 
 
 @pytest.mark.parametrize("model", STEPS)
-def test_steps_batch_and_keep_versions_as_told(model: str) -> None:
+def test_steps_batch_and_keep_versions_as_told(rendered: Rendered, model: str) -> None:
     config = rendered(max_batch_size=16, queue_delay_ms=1.5)[model]
     assert config.max_batch_size == 16
     assert config.dynamic_batching.max_queue_delay_microseconds == 1500
     assert list(config.version_policy.specific.versions) == KEPT
 
 
-def test_the_ensemble_batches_as_its_steps_do() -> None:
+def test_the_ensemble_batches_as_its_steps_do(rendered: Rendered) -> None:
     assert rendered(max_batch_size=16)["spam"].max_batch_size == 16
 
 
 @pytest.mark.parametrize(("queue_timeout_ms", "microseconds"), [(0.0, 0), (0.25, 250), (10_000.0, 10_000_000)])
 @pytest.mark.parametrize("model", ["spam_preprocess", "spam_model"])
-def test_queues_are_limited_in_length_and_time(model: str, queue_timeout_ms: float, microseconds: int) -> None:
+def test_queues_are_limited_in_length_and_time(
+    rendered: Rendered, model: str, queue_timeout_ms: float, microseconds: int
+) -> None:
     config = rendered(max_queue_size=5, queue_timeout_ms=queue_timeout_ms)[model]
     policy = config.dynamic_batching.default_queue_policy
     assert (policy.max_queue_size, policy.default_timeout_microseconds) == (5, microseconds)
     assert policy.timeout_action == pb.ModelQueuePolicy.REJECT
 
 
-def test_work_that_is_done_is_not_refused_by_the_last_step() -> None:
+def test_work_that_is_done_is_not_refused_by_the_last_step(rendered: Rendered) -> None:
     assert not rendered()["spam_postprocess"].dynamic_batching.HasField("default_queue_policy")
 
 
-def test_each_step_has_its_own_number_of_instances() -> None:
+def test_each_step_has_its_own_number_of_instances(rendered: Rendered) -> None:
     configs = rendered(preprocess_instances=2, model_instances=3, postprocess_instances=4)
     groups = [configs[step].instance_group[0] for step in STEPS]
     kinds = [pb.ModelInstanceGroup.Kind.Name(group.kind) for group in groups]
@@ -115,29 +136,27 @@ def test_each_step_has_its_own_number_of_instances() -> None:
     assert kinds == ["KIND_CPU", "KIND_AUTO", "KIND_CPU"]
 
 
-def test_threads_go_to_tensorflow() -> None:
+def test_threads_go_to_tensorflow(rendered: Rendered) -> None:
     assert rendered(threads=4)["spam_model"].parameters["TF_NUM_INTRA_THREADS"].string_value == "4"
 
 
-def test_the_model_is_warmed_up_with_one_text() -> None:
+def test_the_model_is_warmed_up_with_one_text(rendered: Rendered) -> None:
     (warmup,) = rendered()["spam_model"].model_warmup
     entry = warmup.inputs["input_ids"]
     assert (warmup.batch_size, entry.data_type, list(entry.dims), entry.zero_data) == (1, pb.TYPE_INT32, [8], True)
 
 
-def test_our_own_ensemble_is_known() -> None:
-    spec = Spec(name="spam", task="text-classification")
-    assert is_ensemble_of(render(spec, 2, 4, [3, 4], ragged=True)["spam"], "spam")
+def test_our_own_ensemble_is_known(service_folder: Path) -> None:
+    assert is_ensemble_of(texts_of(load_service(service_folder))["spam"], "spam")
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", 'name: "spam" backend: "python"', "not a config", 'ensemble_scheduling { step { model_name: "spam_model" } }'],
+    ["", 'name: "spam" backend: "python"', "not a config", 'ensemble_scheduling { step { model_name: "ham_model" } }'],
 )
 def test_other_models_are_not_ours(text: str) -> None:
     assert not is_ensemble_of(text, "spam")
 
 
-def test_another_services_ensemble_is_not_ours() -> None:
-    spec = Spec(name="spam", task="text-classification")
-    assert not is_ensemble_of(render(spec, 2, 1, [1], ragged=True)["spam"], "ham")
+def test_another_services_ensemble_is_not_ours(service_folder: Path) -> None:
+    assert not is_ensemble_of(texts_of(load_service(service_folder))["spam"], "ham")

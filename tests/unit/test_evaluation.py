@@ -9,22 +9,12 @@ import pytest
 from trident.datasets import Example
 from trident.evaluation import draw_confusion_matrix, evaluate, summarize
 from trident.service import load_service
-from trident.stages.text.preprocess import TextPreprocessor
+from trident.stages.text.preprocess import Settings, TextPreprocessor
 
 
-class Tensor:
-    """As TensorFlow's: an array behind `numpy()`."""
-
-    def __init__(self, array: Any) -> None:
-        self.array = array
-
-    def numpy(self) -> Any:
-        return self.array
-
-
-def spam_if_free(input_ids: Any) -> Mapping[str, Tensor]:
+def spam_if_free(inputs: Mapping[str, Any]) -> Mapping[str, Any]:
     """A model that calls a text spam (class 1) if it holds the word `free` (2)."""
-    return {"logits": Tensor(np.array([[0.0, 1.0] if 2 in row else [1.0, 0.0] for row in input_ids]))}
+    return {"logits": np.array([[0.0, 1.0] if 2 in row else [1.0, 0.0] for row in inputs["input_ids"]])}
 
 
 def test_precision_recall_and_f1_of_each_label() -> None:
@@ -57,14 +47,18 @@ def test_predictions_are_counted_by_true_label_whatever_the_order_of_the_texts(
     service_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The real one loads TensorFlow.
-    monkeypatch.setattr("trident.savedmodel.load_signature", lambda folder: spam_if_free)
+    monkeypatch.setattr("trident.savedmodel.load_model", lambda service: spam_if_free)
     examples = [
         *[Example("hello free prize", "spam")] * 70,  # more than one batch, the long texts first
         *[Example("prize", "spam")] * 3,
         *[Example("hello", "ham")] * 5,
         *[Example("free hello", "ham")] * 2,
     ]
-    measured = evaluate(load_service(service_folder), TextPreprocessor(service_folder, 8, lowercase=False), examples)
+    measured = evaluate(
+        load_service(service_folder),
+        TextPreprocessor(service_folder / "tokenizer.json", Settings(max_length=8)),
+        examples,
+    )
     assert measured["confusion_matrix"] == [[5, 2], [3, 70]]
 
 

@@ -15,8 +15,8 @@ def scores(*rows: list[float]) -> NDArray[np.float32]:
     return np.array(rows, dtype=np.float32)
 
 
-def settings(top_k: int = 3, threshold: float = 0.0, softmax: bool = False) -> Settings:
-    return Settings(softmax, top_k, threshold)
+def settings(top_k: int = 3, threshold: float = 0.0, activation: str = "none") -> Settings:
+    return Settings(activation, top_k, threshold)
 
 
 def test_softmax_turns_logits_into_shares() -> None:
@@ -40,7 +40,7 @@ def test_labels_come_best_first() -> None:
 
 
 def test_softmax_is_applied_if_the_model_gives_logits() -> None:
-    _, score = postprocess(scores([0.0, 0.0, 0.0]), LABELS, settings(softmax=True))
+    _, score = postprocess(scores([0.0, 0.0, 0.0]), LABELS, settings(activation="softmax"))
     assert score.tolist() == [[pytest.approx(1 / 3)] * 3]
 
 
@@ -107,7 +107,9 @@ def test_a_wrong_threshold_is_refused_with_the_value(value: Any) -> None:
 
 def test_a_version_folder_is_read(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("schön\nspam\n", encoding="utf-8")
-    (tmp_path / "settings.json").write_text('{"softmax": true, "top_k": 2, "threshold": 0.25}', encoding="utf-8")
+    (tmp_path / "settings.json").write_text(
+        '{"activation": "softmax", "top_k": 2, "threshold": 0.25}', encoding="utf-8"
+    )
     labels, read = read_folder(tmp_path)
     assert labels.tolist() == ["schön".encode(), b"spam"]
-    assert read == Settings(softmax=True, top_k=2, threshold=0.25)
+    assert read == Settings(activation="softmax", top_k=2, threshold=0.25)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 from trident.encoders import train_tokenizer
-from trident.stages.text.preprocess import InvalidInput, TextPreprocessor, clean, decode, pad
+from trident.stages.text.preprocess import InvalidInput, Settings, TextPreprocessor, clean, decode, pad, read_folder
 
 
 def preprocessor(folder: Path, tokenizer: Tokenizer, max_length: int = 8, lowercase: bool = False) -> TextPreprocessor:
     tokenizer.save(str(folder / "tokenizer.json"))
-    return TextPreprocessor(folder, max_length, lowercase)
+    return TextPreprocessor(folder / "tokenizer.json", Settings(max_length, lowercase))
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,10 @@ def test_white_space_before_a_text_hides_nothing_of_it(tmp_path: Path, tokenizer
 def test_a_version_folder_holds_all_that_it_needs(tmp_path: Path, tokenizer: Tokenizer) -> None:
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "settings.json").write_text('{"max_length": 2, "lowercase": true}', encoding="utf-8")
-    assert TextPreprocessor.from_version(tmp_path).encode(["FREE prize hello"]) == [[2, 3]]
+    settings, preprocess = read_folder(tmp_path)
+    assert settings == Settings(max_length=2, lowercase=True)
+    assert preprocess is not None
+    assert preprocess.encode(["FREE prize hello"]) == [[2, 3]]
 
 
 def test_pad_keeps_rows_of_one_length_as_they_are() -> None:

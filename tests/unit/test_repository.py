@@ -10,7 +10,6 @@ from google.protobuf import text_format
 from tokenizers import Tokenizer
 from trident.errors import ServiceError
 from trident.repository import BuildResult, build
-from trident.savedmodel import TextModel
 from trident.service import load_service
 from tritonclient.grpc import model_config_pb2 as pb
 
@@ -21,7 +20,7 @@ Build = Callable[[], BuildResult]
 @pytest.fixture(autouse=True)
 def _two_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real one loads TensorFlow, and the fixture's SavedModel is none."""
-    monkeypatch.setattr("trident.savedmodel.probe", lambda folder, vocabulary: TextModel(2, bears_padding=True))
+    monkeypatch.setattr("trident.probing.probe", lambda service, pipeline: True)
 
 
 @pytest.fixture
@@ -69,11 +68,14 @@ def test_a_version_folder_holds_what_its_model_needs_and_nothing_else(repository
         "spam_postprocess/1/model.py",
         "spam_postprocess/1/postprocess.py",
         "spam_postprocess/1/settings.json",
+        "spam_postprocess/1/stage.py",
         "spam_postprocess/config.pbtxt",
+        "spam_preprocess/1/keras_tokenizer.py",
         "spam_preprocess/1/model.py",
         "spam_preprocess/1/preprocess.py",
         "spam_preprocess/1/requirements.txt",
         "spam_preprocess/1/settings.json",
+        "spam_preprocess/1/stage.py",
         "spam_preprocess/1/tokenizer.json",
         "spam_preprocess/config.pbtxt",
     ]
@@ -93,7 +95,17 @@ def test_settings_go_to_the_step_that_uses_them(service_folder: Path, repository
     write_settings(service_folder, "[preprocess]\nmax_length = 7\n[postprocess]\ntop_k = 2\n")
     build_again()
     settings = [json.loads((repository / model / "1" / "settings.json").read_text()) for model in MODELS[::2]]
-    assert settings == [{"max_length": 7, "lowercase": False}, {"softmax": True, "top_k": 2, "threshold": 0.0}]
+    assert settings == [
+        {
+            "max_length": 7,
+            "lowercase": False,
+            "clean": True,
+            "padding": "longest",
+            "truncation": "post",
+            "pad_id": 0,
+        },
+        {"activation": "softmax", "top_k": 2, "threshold": 0.0},
+    ]
 
 
 def test_a_file_of_the_savedmodel_may_have_any_name(service_folder: Path, repository: Path, build_again: Build) -> None:
@@ -110,7 +122,7 @@ def test_the_same_input_builds_nothing(repository: Path, build_again: Build) -> 
     assert {path: path.stat().st_ino for path in repository.glob("*/1/*")} == before
 
 
-@pytest.mark.parametrize("changed", ["labels.txt", "model.savedmodel/saved_model.pb", "service.toml"])
+@pytest.mark.parametrize("changed", ["labels.txt", "model.savedmodel/variables/variables.index", "service.toml"])
 def test_changed_input_is_the_next_version(
     service_folder: Path, repository: Path, build_again: Build, changed: str
 ) -> None:
@@ -205,10 +217,10 @@ def test_texts_of_different_lengths_share_no_batch_if_padding_changes_the_answer
         config = text_format.Parse((repository / "spam_model" / "config.pbtxt").read_text(), pb.ModelConfig())
         return bool(config.input[0].allow_ragged_batch)
 
-    monkeypatch.setattr("trident.savedmodel.probe", lambda folder, vocabulary: TextModel(2, bears_padding=False))
+    monkeypatch.setattr("trident.probing.probe", lambda service, pipeline: False)
     assert (build_again().ragged, ragged()) == (False, False)
     write_settings(service_folder, "[serving]\nmax_batch_size = 8\n")  # the version stays, and so does what was found
     assert (build_again().created, ragged()) == (False, False)
-    monkeypatch.setattr("trident.savedmodel.probe", lambda folder, vocabulary: TextModel(2, bears_padding=True))
+    monkeypatch.setattr("trident.probing.probe", lambda service, pipeline: True)
     (service_folder / "labels.txt").write_text("good\nbad\n", encoding="utf-8")
     assert (build_again().ragged, ragged()) == (False, False), "the version before is still loaded"

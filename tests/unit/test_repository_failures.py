@@ -12,18 +12,16 @@ from pathlib import Path
 import pytest
 from trident.errors import BuildError, ServiceError
 from trident.repository import build
-from trident.savedmodel import TextModel
 from trident.service import Service, load_service
 
 SMALL_DISK = """
 import resource, signal, sys
 from pathlib import Path
-from trident import repository, savedmodel
+from trident import probing, repository
 from trident.errors import BuildError
-from trident.savedmodel import TextModel
 from trident.service import load_service
 
-savedmodel.probe = lambda folder, vocabulary: savedmodel.TextModel(2, True)  # the real one loads TensorFlow
+probing.probe = lambda service, pipeline: True  # the real one loads TensorFlow
 service = load_service(Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
@@ -36,10 +34,10 @@ except BuildError as error:
 KILLED = """
 import itertools, os, sys
 from pathlib import Path
-from trident import repository, savedmodel
+from trident import probing, repository
 from trident.service import load_service
 
-savedmodel.probe = lambda folder, vocabulary: savedmodel.TextModel(2, True)  # the real one loads TensorFlow
+probing.probe = lambda service, pipeline: True  # the real one loads TensorFlow
 service = load_service(Path(sys.argv[1]))
 replace = os.replace
 for killed in itertools.count():
@@ -60,7 +58,7 @@ for killed in itertools.count():
 @pytest.fixture(autouse=True)
 def _two_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real one loads TensorFlow, and the fixture's SavedModel is none."""
-    monkeypatch.setattr("trident.savedmodel.probe", lambda folder, vocabulary: TextModel(2, bears_padding=True))
+    monkeypatch.setattr("trident.probing.probe", lambda service, pipeline: True)
 
 
 @pytest.fixture

@@ -24,9 +24,18 @@ def test_a_name_and_a_task_are_enough(service_folder: Path) -> None:
         "name": "spam",
         "task": "text-classification",
         "description": "",
-        "model": {"savedmodel": "model.savedmodel"},
-        "preprocess": {"tokenizer": "tokenizer.json", "max_length": 128, "lowercase": False},
-        "postprocess": {"labels": "labels.txt", "softmax": True, "top_k": 1, "threshold": 0.0},
+        "model": {"savedmodel": "model.savedmodel", "signature": "serving_default", "inputs": {}, "outputs": {}},
+        "preprocess": {
+            "tokenizer": "tokenizer.json",
+            "max_length": 128,
+            "lowercase": False,
+            "clean": True,
+            "padding": "longest",
+            "truncation": "post",
+            "pad_id": 0,
+        },
+        "postprocess": {"labels": "labels.txt", "activation": "softmax", "top_k": 1, "threshold": 0.0},
+        "custom": {"preprocess": "", "postprocess": "", "requirements": []},
         "serving": {
             "max_batch_size": 64,
             "queue_delay_ms": 0.0,
@@ -64,12 +73,15 @@ def test_a_whole_number_will_do_for_milliseconds(service_folder: Path) -> None:
     [
         ("[serving]\nqueue_delay = 1\n", "unknown key 'serving.queue_delay'; did you mean 'queue_delay_ms'?"),
         ("[postproces]\n", "unknown key 'postproces'; did you mean 'postprocess'?"),
-        ("[model]\nzzz = 1\n", "unknown key 'model.zzz'; known are savedmodel"),
+        ("[model]\nzzz = 1\n", "unknown key 'model.zzz'; known are savedmodel, signature, inputs, outputs"),
         ("[postprocess]\ntop_k = 1.0\n", "postprocess.top_k is 1.0; input should be a valid integer"),
         ("[postprocess]\ntop_k = true\n", "postprocess.top_k is True; input should be a valid integer"),
         ("[postprocess]\ntop_k = '1'\n", "postprocess.top_k is '1'; input should be a valid integer"),
         ("[postprocess]\ntop_k = 0\n", "postprocess.top_k is 0; input should be greater than or equal to 1"),
-        ("[postprocess]\nsoftmax = 1\n", "postprocess.softmax is 1; input should be a valid boolean"),
+        (
+            "[postprocess]\nactivation = 1\n",
+            "postprocess.activation is 1; input should be 'softmax', 'sigmoid' or 'none'",
+        ),
         ("[postprocess]\nthreshold = true\n", "postprocess.threshold is True; input should be a valid number"),
         ("[postprocess]\nthreshold = 1.5\n", "postprocess.threshold is 1.5; input should be less than or equal to 1"),
         ("[postprocess]\nthreshold = nan\n", "postprocess.threshold is nan; input should be less than or equal to 1"),
@@ -105,15 +117,17 @@ def test_a_count_that_triton_cannot_take_is_refused(service_folder: Path, key: s
 
 
 def test_all_faults_are_told_at_once(service_folder: Path) -> None:
-    message = refusal(service_folder, "[serving]\nthreads = -1\n")
+    message = refusal(service_folder, 'task = "text-classification"\n[serving]\nthreads = -1\n')
     path = service_folder / "service.toml"
     threads = "serving.threads is -1; input should be greater than or equal to 0"
-    assert message == f"{path}: key 'name' is missing; key 'task' is missing; {threads}"
+    assert message == f"{path}: key 'name' is missing; {threads}"
+    message = refusal(service_folder, 'name = "spam"\n')
+    assert message.startswith(f"{path}: key 'task' is missing; expected one of text-classification, ")
 
 
 def test_another_task_is_refused(service_folder: Path) -> None:
     message = refusal(service_folder, 'name = "spam"\ntask = "poetry"\n')
-    assert message.endswith("task is 'poetry'; input should be 'text-classification'")
+    assert "task is 'poetry'; expected one of text-classification, text-embedding," in message
 
 
 @pytest.mark.parametrize(
@@ -131,8 +145,8 @@ def test_what_is_not_toml_is_refused_with_the_place(service_folder: Path, toml: 
 
 def test_a_folder_without_service_toml_is_no_service(service_folder: Path) -> None:
     (service_folder / "service.toml").unlink()
-    expected = f"no service.toml in {service_folder}; `trident train FILE --name NAME` writes a service folder"
-    assert refusal(service_folder) == expected
+    remedy = "`trident train FILE --name NAME` or `trident import` writes a service folder"
+    assert refusal(service_folder) == f"no service.toml in {service_folder}; {remedy}"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +158,7 @@ def test_a_folder_without_service_toml_is_no_service(service_folder: Path) -> No
 )
 def test_a_missing_file_is_named_with_its_key(service_folder: Path, lacking: str, key: str, named: str) -> None:
     (service_folder / lacking).unlink()
-    expected = f"{key} names {service_folder / named}, which does not exist; train again or correct the key"
+    expected = f"{key} names {service_folder / named}, which does not exist; train or import again, or correct the key"
     assert refusal(service_folder) == f"{service_folder / 'service.toml'}: {expected}"
 
 

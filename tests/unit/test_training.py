@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from trident import training
 from trident.errors import DataError, ServiceError
-from trident.service import load_service, load_spec
+from trident.service import TextClassification, load_service, load_spec, write_spec
 from trident.training import TrainOptions, train
 
 SETTINGS = """\
@@ -33,6 +33,7 @@ def test_a_new_service_has_the_defaults_and_the_options() -> None:
 def test_training_again_keeps_what_is_set_by_hand(service_folder: Path) -> None:
     (service_folder / "service.toml").write_text(SETTINGS, encoding="utf-8")
     former = load_spec(service_folder)
+    assert isinstance(former, TextClassification)
     spec = training._spec("spam", TrainOptions(max_length=64), former)
     assert spec.description == 'Messages: "free" or not'
     assert (spec.postprocess.top_k, spec.postprocess.threshold) == (2, 0.25)
@@ -43,7 +44,7 @@ def test_training_again_keeps_what_is_set_by_hand(service_folder: Path) -> None:
 def test_the_service_toml_that_is_written_reads_back(service_folder: Path) -> None:
     (service_folder / "service.toml").write_text(SETTINGS, encoding="utf-8")
     spec = load_service(service_folder).spec
-    (service_folder / "service.toml").write_text(training._toml(spec), encoding="utf-8")
+    write_spec(spec, service_folder)
     assert load_service(service_folder).spec == spec
 
 

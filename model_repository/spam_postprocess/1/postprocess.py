@@ -1,6 +1,6 @@
 """Logits to labels: decode, filter, sort.
 
-Axis letters: B texts of one request, C classes, K = min(top_k, C) labels of an answer.
+Axis letters: B items of one request, C outputs of the model, N labels, K = min(top_k, N) labels of an answer.
 """
 
 import json
@@ -21,12 +21,13 @@ class Settings:
     """How logits become an answer.
 
     Attributes:
-        softmax: the model gives logits; if False it gives probabilities.
-        top_k: labels per text, ≥ 1.
+        activation: what makes scores of the model's outputs: `softmax` (one label is right), `sigmoid` (any number
+            of labels is), `none` (they are scores already).
+        top_k: labels per item, ≥ 1.
         threshold: lowest score that is answered, in [0, 1].
     """
 
-    softmax: bool
+    activation: str
     top_k: int
     threshold: float
 
@@ -42,7 +43,7 @@ class Settings:
             raise InvalidInput(f"parameter top_k is {top_k!r}; expected a whole number ≥ 1")
         if not isinstance(threshold, int | float) or isinstance(threshold, bool) or not 0 <= threshold <= 1:
             raise InvalidInput(f"parameter threshold is {threshold!r}; expected a number from 0 to 1")
-        return Settings(self.softmax, top_k, float(threshold))
+        return Settings(self.activation, top_k, float(threshold))
 
 
 def read_folder(folder: Path) -> tuple[NDArray[np.object_], Settings]:
@@ -58,8 +59,8 @@ def postprocess(
     """Turn the model's output into the best labels and their scores.
 
     Args:
-        logits: float32 [B, C].
-        labels: UTF-8 bytes [C].
+        logits: float32 [B, C], or [B, 1] with two labels: the model gives the second one's.
+        labels: UTF-8 bytes [N].
         settings: see `Settings`.
 
     Returns:
@@ -69,11 +70,13 @@ def postprocess(
     Raises:
         ValueError: the number of labels is not the number of classes, or a logit is NaN or infinite.
     """
-    if logits.shape[1] != len(labels):
-        raise ValueError(f"the model gives {logits.shape[1]} classes and labels.txt has {len(labels)} lines")
     if not np.isfinite(logits).all():
         raise ValueError("the model gave NaN or infinite logits")
-    scores = softmax(logits) if settings.softmax else logits
+    scores = ACTIVATIONS[settings.activation](logits)
+    if logits.shape[1] == 1 and len(labels) == 2:
+        scores = np.concatenate([1 - scores, scores], axis=1)
+    if scores.shape[1] != len(labels):
+        raise ValueError(f"the model gives {logits.shape[1]} classes and labels.txt has {len(labels)} lines")
     order = np.argsort(-scores, axis=1, kind="stable")[:, : settings.top_k]
     best = np.take_along_axis(scores, order, axis=1).astype(np.float32)
     names = labels[order]
@@ -87,3 +90,17 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     exponents: NDArray[np.float32] = np.exp(logits - logits.max(axis=-1, keepdims=True))
     probabilities: NDArray[np.float32] = exponents / exponents.sum(axis=-1, keepdims=True)
     return probabilities
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logistic function; large logits do not overflow."""
+    small: NDArray[np.float32] = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
+
+
+def unchanged(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the model gives is a score already."""
+    return scores
+
+
+ACTIVATIONS = {"softmax": softmax, "sigmoid": sigmoid, "none": unchanged}

@@ -6,18 +6,25 @@ Axis letters: B texts of one request, L tokens of its longest text.
 import json
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
-PAD_ID = 0  # the graph takes every other id for a token
+from .keras_tokenizer import KerasTokenizer
+
+PAD_ID = 0  # unless the settings name another
+FILE, KERAS_FILE = "tokenizer.json", "keras_tokenizer.json"
+NO_WORD = -1  # in `word_ids`: padding, or a token that the tokenizer added
 # Words average five characters a token, so what lies beyond max_length * CHARACTERS_PER_TOKEN would be truncated
 # anyway; cutting there first keeps a text of a megabyte from holding up its neighbours.
 CHARACTERS_PER_TOKEN = 64
 
+_ADDED = re.compile(r"[\[<].*[\]>]")  # how tokenizers write the tokens that no text has
 _SPACE = re.compile(r"\s+")
 # Everything of Unicode category Cc that is no white space; white space is folded, not removed.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]")
@@ -51,47 +58,74 @@ def decode(raw: bytes, position: int) -> str:
         raise InvalidInput(f"text {position} is not UTF-8 ({found}); encode it with text.encode('utf-8')") from None
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How texts become token ids.
+
+    Attributes:
+        max_length: tokens of a text that count, ≥ 1.
+        lowercase: lower-case texts before they are tokenized; needs `clean`.
+        clean: normalize texts first, see `clean`.
+        padding: `longest` fills up to the longest text of a request, `pre` and `post` to `max_length`, at that end.
+        truncation: the end at which a text that is too long loses tokens, `pre` or `post`.
+        pad_id: what fills up.
+    """
+
+    max_length: int = 128
+    lowercase: bool = False
+    clean: bool = True
+    padding: str = "longest"
+    truncation: str = "post"
+    pad_id: int = PAD_ID
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One text's tokens, at most `max_length`.
+
+    Attributes:
+        ids: of the vocabulary.
+        offsets: where each begins and ends in the text as it came, in characters; (0, 0) for an added one.
+        words: the word that each belongs to, counted from 0; -1 for an added one.
+    """
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+    words: list[int]
+
+
 class TextPreprocessor:
     """A tokenizer with the settings of one service version."""
 
-    def __init__(self, folder: Path, max_length: int, lowercase: bool) -> None:
-        """Load `tokenizer.json` from `folder`.
+    def __init__(self, file: Path, settings: Settings) -> None:
+        """Load a tokenizer.
 
         Args:
-            folder: a service folder or a version folder.
-            max_length: tokens of a text that count, ≥ 1.
-            lowercase: lower-case texts before they are tokenized.
+            file: a Hugging Face tokenizer.json, or Keras' as `keras_tokenizer.json`.
+            settings: see `Settings`.
         """
-        self.max_length = max_length
-        self.lowercase = lowercase
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        # The file carries padding and truncation of its own, which would pad every text to a fixed length.
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(self.max_length)
-        self.unknown_id = self._unknown_id()
-
-    @classmethod
-    def from_version(cls, folder: Path) -> "TextPreprocessor":
-        """Read a version folder: tokenizer.json and settings.json."""
-        return cls(folder, **json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+        self.settings = settings
+        self._keras = KerasTokenizer.from_file(file) if file.name == KERAS_FILE else None
+        if self._keras is None:
+            self.tokenizer = Tokenizer.from_file(str(file))
+            # The file carries padding and truncation of its own, which would pad every text to a fixed length.
+            self.tokenizer.no_padding()
+            direction = "left" if settings.truncation == "pre" else "right"
+            self.tokenizer.enable_truncation(settings.max_length, direction=direction)
+            self.unknown_id = self._unknown_id()
+            # Without a padding token that id is a token like any other, and the attention mask tells padding.
+            token = self.tokenizer.id_to_token(settings.pad_id)
+            self._pads_with_token = token is None or bool(_ADDED.fullmatch(token))
 
     def _unknown_id(self) -> int:
         model = json.loads(self.tokenizer.to_str())["model"]
         token = model.get("unk_token")
-        found = self.tokenizer.token_to_id(token) if token else None
-        return PAD_ID + 1 if found is None else found
+        found = self.tokenizer.token_to_id(token) if isinstance(token, str) else None
+        return self.settings.pad_id + 1 if found is None else found
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text, at least one and at most `max_length`."""
-        limit = self.max_length * CHARACTERS_PER_TOKEN
-        cleaned = [clean(text.lstrip()[:limit], self.lowercase) for text in texts]
-        return [self._tokens(encoding.ids) for encoding in self.tokenizer.encode_batch_fast(cleaned)]
-
-    def _tokens(self, ids: list[int]) -> list[int]:
-        # Sliced, since a tokenizer adds its special tokens however short it was told to cut; and a text that
-        # spells out the padding token must not count as padding.
-        tokens = [self.unknown_id if number == PAD_ID else number for number in ids[: self.max_length]]
-        return tokens or [self.unknown_id]
+        """Token ids of each text, at most `max_length`; at least one, if the tokenizer knows unknown words."""
+        return [tokens.ids for tokens in self._encode(texts, positions=False)]
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.int32]:
         """Encode texts as one tensor.
@@ -100,14 +134,105 @@ class TextPreprocessor:
             texts: B texts.
 
         Returns:
-            int32 [B, L], padded with 0 at the end to the longest of these texts.
+            int32 [B, L], padded as the settings say.
         """
-        return pad(self.encode(texts))
+        return self.tensors(texts, ["input_ids"])["input_ids"]
+
+    def tensors(self, texts: Sequence[str], wanted: Collection[str]) -> dict[str, NDArray[np.int32]]:
+        """Encode texts.
+
+        Args:
+            texts: B texts.
+            wanted: names of tensors, of those below.
+
+        Returns:
+            `input_ids`, `attention_mask` (1 for a token, 0 for padding), `token_type_ids` (all 0) and `word_ids`, each
+            int32 [B, L], and `offsets` int32 [B, L, 2], see `Tokens`. The last two only if they are wanted.
+        """
+        positions = "offsets" in wanted or "word_ids" in wanted
+        rows = self._encode(texts, positions)
+        ids = [row.ids for row in rows]
+        tensors = {
+            "input_ids": self._pad(ids, self.settings.pad_id),
+            "attention_mask": self._pad([[1] * len(row) for row in ids], 0),
+            "token_type_ids": self._pad([[0] * len(row) for row in ids], 0),
+        }
+        if positions:
+            starts, ends = ([[pair[end] for pair in row.offsets] for row in rows] for end in (0, 1))
+            tensors["offsets"] = np.stack([self._pad(starts, 0), self._pad(ends, 0)], axis=-1)
+            tensors["word_ids"] = self._pad([row.words for row in rows], NO_WORD)
+        return tensors
+
+    def _pad(self, rows: Sequence[Sequence[int]], value: int) -> NDArray[np.int32]:
+        width = None if self.settings.padding == "longest" else self.settings.max_length
+        return pad(rows, value, width, left=self.settings.padding == "pre")
+
+    def _encode(self, texts: Sequence[str], positions: bool) -> list[Tokens]:
+        if self.settings.clean:
+            texts = [clean(self._cut(text.lstrip()), self.settings.lowercase) for text in texts]
+        if self._keras is not None:
+            keras = self._keras
+            return [Tokens(self._limit(keras.encode(text)), [], []) for text in texts]
+        parts = [self._cut(text) for text in texts]
+        encode = self.tokenizer.encode_batch if positions else self.tokenizer.encode_batch_fast
+        encodings = encode(parts)
+        if not positions:
+            return [Tokens(self._tokens(encoding.ids), [], []) for encoding in encodings]
+        shifts = [
+            len(text) - len(part) if self.settings.truncation == "pre" else 0
+            for text, part in zip(texts, parts, strict=True)
+        ]
+        return [self._positioned(encoding, shift) for encoding, shift in zip(encodings, shifts, strict=True)]
+
+    def _cut(self, text: str) -> str:
+        """The end of a text that its tokens can come from; Keras drops unknown words, so there it is all of it."""
+        limit = self.settings.max_length * CHARACTERS_PER_TOKEN
+        if self._keras is not None:
+            return text
+        return text[-limit:] if self.settings.truncation == "pre" else text[:limit]
+
+    def _limit(self, tokens: list[Any]) -> list[Any]:
+        # A tokenizer adds its special tokens however short it was told to cut.
+        size = self.settings.max_length
+        return tokens[-size:] if self.settings.truncation == "pre" else tokens[:size]
+
+    def _tokens(self, ids: Sequence[int]) -> list[int]:
+        # A text that spells out the padding token must not count as padding.
+        tokens = self._limit(list(ids))
+        if self._pads_with_token:
+            tokens = [self.unknown_id if number == self.settings.pad_id else number for number in tokens]
+        return tokens or [self.unknown_id]
+
+    def _positioned(self, encoding: Encoding, shift: int) -> Tokens:
+        words = [NO_WORD if word is None else word for word in encoding.word_ids]
+        offsets = [
+            (0, 0) if word == NO_WORD else (start + shift, end + shift)
+            for (start, end), word in zip(encoding.offsets, words, strict=True)
+        ]
+        ids = self._tokens(encoding.ids)
+        return Tokens(ids, self._limit(offsets) or [(0, 0)], self._limit(words) or [NO_WORD])
 
 
-def pad(ids: Sequence[Sequence[int]]) -> NDArray[np.int32]:
-    """Rows of different lengths as int32 [B, L], filled up with `PAD_ID`."""
-    tensor = np.full((len(ids), max(map(len, ids))), PAD_ID, dtype=np.int32)
-    for row, values in enumerate(ids):
-        tensor[row, : len(values)] = values
+def read_folder(folder: Path) -> tuple[Settings, TextPreprocessor | None]:
+    """The settings in a version folder, and the tokenizer, if there is one: a model may take texts themselves."""
+    settings = Settings(**json.loads((folder / "settings.json").read_text(encoding="utf-8")))
+    file = next((folder / name for name in (FILE, KERAS_FILE) if (folder / name).is_file()), None)
+    return settings, TextPreprocessor(file, settings) if file else None
+
+
+def pad(
+    rows: Sequence[Sequence[int]], value: int = PAD_ID, width: int | None = None, left: bool = False
+) -> NDArray[np.int32]:
+    """Rows of different lengths as int32 [B, L].
+
+    Args:
+        rows: B rows, none longer than `width`.
+        value: what fills up.
+        width: L; the longest row's if None, at least 1.
+        left: fill up at the beginning.
+    """
+    size = width or max([1, *map(len, rows)])
+    tensor = np.full((len(rows), size), value, dtype=np.int32)
+    for row, values in enumerate(rows):
+        tensor[row, size - len(values) if left else 0 :][: len(values)] = values
     return tensor

@@ -1,0 +1,207 @@
+"""A service.toml for a model that was never served: what the model itself tells is found out, the rest was told."""
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from trident import probing, roles, savedmodel
+from trident.custom_stages import check_requirements
+from trident.errors import ServiceError
+from trident.savedmodel import Call, ModelTensors
+from trident.service import TASKS, explain, write_spec
+from trident.tokenizer_files import read_tokenizer
+
+if TYPE_CHECKING:
+    from trident.importing import ImportOptions
+
+TEXT_TASKS = ("text-classification", "text-embedding", "token-classification")
+LABELLED_TASKS = ("text-classification", "token-classification", "image-classification")
+SPECIMEN_ROWS, SPECIMEN_LENGTH = 8, 12
+MULTI_LABEL_THRESHOLD = 0.5
+
+
+def draft(folder: Path, name: str, options: "ImportOptions", model: Call) -> list[str]:
+    """Write a service folder around the SavedModel that lies in it.
+
+    Args:
+        folder: has model.savedmodel.
+        name: of the service.
+        options: what was told.
+        model: the SavedModel, loaded.
+
+    Returns:
+        What was found out or chosen, a sentence each.
+
+    Raises:
+        ServiceError: something that the task needs was not told, or does not fit the model.
+    """
+    if options.task not in TASKS:
+        raise ServiceError(f"task is '{options.task}'; expected one of {', '.join(TASKS)}")
+    return _Draft(folder, name, options, model).write()
+
+
+class _Draft:
+    """The tables of a service.toml in the making."""
+
+    def __init__(self, folder: Path, name: str, options: "ImportOptions", model: Call) -> None:
+        self._folder = folder
+        self._name = name
+        self._options = options
+        self._call = model
+        self._model: ModelTensors = savedmodel.read_tensors(folder / "model.savedmodel", options.signature, 1)
+        self._preprocess: dict[str, Any] = {}
+        self._postprocess: dict[str, Any] = {}
+        self._vocabulary = 0
+        self._inputs: dict[str, str] = {}
+        self._outputs: dict[str, str] = {}
+        self._notes: list[str] = []
+
+    def write(self) -> list[str]:
+        """Write service.toml and the files that it names; returns the notes."""
+        options = self._options
+        self._inputs = dict(options.inputs) or self._find_inputs()
+        self._outputs = dict(options.outputs) or self._find_outputs()
+        if "preprocess" not in options.stages:
+            self._before()
+        if "postprocess" not in options.stages:
+            self._behind()
+        values = {
+            "name": self._name,
+            "task": options.task,
+            "model": {"signature": options.signature, "inputs": self._inputs, "outputs": self._outputs},
+            "preprocess": self._preprocess | dict(options.preprocess),
+            "postprocess": self._postprocess | dict(options.postprocess),
+            "custom": self._custom(),
+        }
+        kind = TASKS[options.task]
+        try:
+            spec = kind.model_validate(values)
+        except ValidationError as error:
+            raise ServiceError("; ".join(explain(fault, kind) for fault in error.errors())) from None
+        write_spec(spec, self._folder)
+        return self._notes
+
+    def _find_inputs(self) -> dict[str, str]:
+        task = self._options.task
+        if "preprocess" in self._options.stages or task in ("tensors", "tabular"):
+            names = list(self._model.inputs)
+            return {"features": names[0]} if task == "tabular" and len(names) == 1 else {name: name for name in names}
+        return roles.text_inputs(self._model) if task in TEXT_TASKS else roles.only_input(self._model, "pixels")
+
+    def _find_outputs(self) -> dict[str, str]:
+        task = self._options.task
+        if "postprocess" in self._options.stages or task == "tensors":
+            return {name: name for name in self._model.outputs}
+        if task == "text-embedding":
+            return roles.embedding_output(self._model)
+        return roles.output(self._model, "output" if self._is_regression() else "logits")
+
+    def _is_regression(self) -> bool:
+        return self._options.task == "tabular" and self._options.labels is None
+
+    # -- before the model --------------------------------------------------------------------------------------------
+
+    def _before(self) -> None:
+        task = self._options.task
+        if task in TEXT_TASKS:
+            self._text()
+        elif task == "image-classification":
+            self._image()
+        elif task == "tabular":
+            if self._options.features is None:
+                raise ServiceError(
+                    "the task 'tabular' needs --features features.json, which says how records become numbers"
+                )
+            shutil.copyfile(self._options.features, self._folder / "features.json")
+
+    def _text(self) -> None:
+        path = self._options.tokenizer
+        if "cleaned" in self._inputs:
+            if path is not None:
+                raise ServiceError(f"the model takes text itself; leave out --tokenizer {path}")
+            self._preprocess = {"tokenizer": ""}
+            return
+        if path is None:
+            raise ServiceError("the model takes token ids; give the tokenizer it was trained with: --tokenizer FILE")
+        file = read_tokenizer(path, self._options.preprocess.get("lowercase"))
+        (self._folder / file.file_name).write_bytes(file.content)
+        self._vocabulary = file.vocabulary_size
+        # Cleaning is Trident's own habit; what a model was trained with is the tokenizer alone.
+        self._preprocess = {"tokenizer": file.file_name, "clean": False, "pad_id": file.pad_id or 0}
+        if file.kind == "keras":
+            self._preprocess["truncation"] = "pre"  # as pad_sequences does
+        (length,) = {int(self._model.inputs[name]["dims"][-1]) for name in self._inputs.values()}
+        if length > 0:
+            self._preprocess |= {"max_length": length, "padding": "pre" if file.kind == "keras" else "post"}
+        if "padding" not in self._options.preprocess and self._preprocess.get("padding"):
+            side = {"pre": "before", "post": "behind"}[self._preprocess["padding"]]
+            self._notes.append(f"texts are padded {side} to {length} tokens, as the model takes no other length")
+
+    def _image(self) -> None:
+        ((_, name),) = self._inputs.items()
+        dims = [int(size) for size in self._model.inputs[name]["dims"]]
+        if len(dims) != 3:
+            raise ServiceError(f"input '{name}' has dims {dims}; expected height, width and channels")
+        sizes = dict(zip(("height", "width", "channels"), dims, strict=True))
+        self._preprocess = {key: size for key, size in sizes.items() if size > 0}
+        missing = sorted(set(sizes) - set(self._preprocess) - set(self._options.preprocess) - {"channels"})
+        if missing:
+            raise ServiceError(
+                f"input '{name}' has dims {dims}; say the size of its images with --image-size HEIGHTxWIDTH"
+            )
+
+    # -- behind the model --------------------------------------------------------------------------------------------
+
+    def _behind(self) -> None:
+        task = self._options.task
+        if task in ("tensors", "text-embedding") or self._is_regression():
+            return
+        answer = self._call(self._specimen())
+        name = self._outputs["logits"]
+        scores = answer[name]
+        self._labels(name, answer)
+        if task == "token-classification":
+            self._postprocess |= {"softmax": not roles.exclusive(scores)}
+            return
+        kind = roles.activation(scores)
+        self._postprocess |= {"activation": kind}
+        if "activation" not in self._options.postprocess:
+            self._notes.append(_ACTIVATIONS[kind])
+
+    def _specimen(self) -> dict[str, NDArray[Any]]:
+        generator = np.random.default_rng(2)
+        size = (SPECIMEN_ROWS, SPECIMEN_LENGTH)
+        return probing.specimen(self._model, self._inputs, self._vocabulary, *size, generator)
+
+    def _labels(self, name: str, answer: dict[str, NDArray[Any]]) -> None:
+        target = self._folder / "labels.txt"
+        self._postprocess["labels"] = target.name
+        if self._options.labels is not None:
+            shutil.copyfile(self._options.labels, target)
+            return
+        found = roles.own_labels(self._model, name, answer)
+        if found is None:
+            count = answer[name].shape[-1]
+            raise ServiceError(f"the model gives {count} classes without names; name them with --labels labels.txt")
+        target.write_text("\n".join(found) + "\n", encoding="utf-8")
+        self._notes.append(f"the {len(found)} labels are the model's own")
+
+    def _custom(self) -> dict[str, Any]:
+        check_requirements(list(self._options.requirements))
+        custom: dict[str, Any] = {"requirements": list(self._options.requirements)}
+        for step, path in self._options.stages.items():
+            name = f"{step}_stage.py"
+            shutil.copyfile(path, self._folder / name)
+            custom[step] = name
+        return custom
+
+
+_ACTIVATIONS = {
+    "none": "the model gives probabilities, which are taken as they are",
+    "softmax": "the model gives logits, of which softmax makes probabilities",
+    "sigmoid": "the model gives one logit, of which the logistic function makes a probability",
+}

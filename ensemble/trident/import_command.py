@@ -1,0 +1,161 @@
+"""`trident import` and `trident new stage`: the options, and what is printed."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from trident.errors import ServiceError
+
+if TYPE_CHECKING:
+    from trident.importing import ImportReport
+
+
+Task = Literal[
+    "text-classification", "text-embedding", "token-classification", "image-classification", "tabular", "tensors"
+]
+Padding = Literal["longest", "pre", "post"]
+Truncation = Literal["pre", "post"]
+Activation = Literal["softmax", "sigmoid", "none"]
+Pooling = Literal["mean", "cls", "max"]
+Scaling = Literal["none", "unit", "tf", "caffe", "torch"]
+Resize = Literal["stretch", "crop", "pad"]
+Request = Literal["columns", "record"]
+
+
+# ruff: noqa: E501  (an option a line, as in --help)
+def import_(
+    model: Annotated[Path, typer.Argument(help="A .keras or .h5 file, or the folder of a SavedModel.")],
+    task: Annotated[Task, typer.Option(help="What the service does; the README has an example of each.")],
+    name: Annotated[str, typer.Option(help="Name of the service.")],
+    services: Annotated[Path, typer.Option(help="Where service folders lie.")] = Path("services"),
+    tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.json, vocab.txt, or Keras' Tokenizer.to_json().")] = None,
+    labels: Annotated[Path | None, typer.Option(help="A label a line, in the order of the model's outputs.")] = None,
+    features: Annotated[Path | None, typer.Option(help="tabular: features.json, how records become numbers.")] = None,
+    signature: Annotated[str, typer.Option(help="Of a SavedModel.")] = "serving_default",
+    max_length: Annotated[int | None, typer.Option(min=1, max=8192, help="Tokens of a text that count.", show_default="the model's, else 128")] = None,
+    padding: Annotated[Padding | None, typer.Option(help="pre, post: to --max-length, at that end.", show_default="longest")] = None,
+    truncation: Annotated[Truncation | None, typer.Option(help="Which end of a long text goes.", show_default="post; Keras: pre")] = None,
+    lowercase: Annotated[bool | None, typer.Option(help="Of a vocab.txt.", show_default="found out")] = None,
+    activation: Annotated[Activation | None, typer.Option(help="What makes scores of the outputs.", show_default="found out")] = None,
+    multi_label: Annotated[bool, typer.Option("--multi-label", help="Any number of labels may be right.")] = False,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Labels of an answer.", show_default="1; multi-label: all")] = None,
+    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out labels below it.", show_default="0; multi-label: 0.5")] = None,
+    pooling: Annotated[Pooling | None, typer.Option(help="text-embedding: of token states.", show_default="mean")] = None,
+    image_size: Annotated[str | None, typer.Option(metavar="HxW", help="Height and width.", show_default="the model's")] = None,
+    scaling: Annotated[Scaling | None, typer.Option(help="Of pixels; tf, caffe, torch as Keras Applications.", show_default="none")] = None,
+    resize: Annotated[Resize | None, typer.Option(help="How an image gets its size.", show_default="stretch")] = None,
+    invert: Annotated[bool, typer.Option("--invert", help="Black and white change places.")] = False,
+    request: Annotated[Request | None, typer.Option(help="tabular: an input a column, or JSON records.", show_default="columns")] = None,
+    input_: Annotated[list[str] | None, typer.Option("--input", metavar="PART=NAME", help="Which tensor plays a part (input_ids, ...); tensors: renames.", show_default="found out")] = None,
+    output: Annotated[list[str] | None, typer.Option(metavar="PART=NAME", help="Likewise (logits, states, vector, output).", show_default="found out")] = None,
+    preprocess: Annotated[Path | None, typer.Option(help="A stage of your own; `trident new stage` begins one.")] = None,
+    postprocess: Annotated[Path | None, typer.Option(help="Likewise, behind the model.")] = None,
+    requirement: Annotated[list[str] | None, typer.Option(help="What these stages import, as pip takes it.", show_default="none")] = None,
+    sample: Annotated[Path | None, typer.Option(help="Verify on these too: a text a line, or .npz.")] = None,
+    allow_unsafe: Annotated[bool, typer.Option("--allow-unsafe", help="Run Python code that the file holds.")] = False,
+    custom_objects: Annotated[str | None, typer.Option(metavar="MODULE", help="Module with the model's own classes.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:  # fmt: skip
+    """Turn a trained model into a service folder.
+
+    The export is loaded again and must agree with the original; a service of that name is replaced.
+    """
+    from trident.importing import ImportOptions, import_model
+
+    height, width = _size(image_size)
+    if multi_label:
+        activation, top_k = activation or "sigmoid", top_k or _lines(labels)
+        threshold = 0.5 if threshold is None else threshold
+    options = ImportOptions(
+        task=task,
+        tokenizer=tokenizer,
+        labels=labels,
+        features=features,
+        signature=signature,
+        inputs=_pairs("--input", input_),
+        outputs=_pairs("--output", output),
+        preprocess=_given(
+            max_length=max_length,
+            padding=padding,
+            truncation=truncation,
+            lowercase=lowercase,
+            height=height,
+            width=width,
+            scaling=scaling,
+            resize=resize,
+            invert=invert or None,
+            request=request,
+        ),
+        postprocess=_given(activation=activation, top_k=top_k, threshold=threshold, pooling=pooling),
+        stages=_given(preprocess=preprocess, postprocess=postprocess),
+        requirements=tuple(requirement or ()),
+        sample=sample,
+        allow_unsafe=allow_unsafe,
+        custom_objects=custom_objects,
+    )
+    report = import_model(model, name, services, options)
+    if as_json:
+        print(json.dumps(asdict(report), default=str, indent=2))
+    else:
+        _print(report)
+
+
+def new_stage(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it, such as my_stage.py.")],
+) -> None:
+    """Write the template of a stage of your own, for `import --preprocess` or `--postprocess`."""
+    from trident.custom_stages import new_stage as write
+
+    write(path)
+    print(f"wrote {path}; edit it, then: trident import MODEL --preprocess {path} ...")
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """The options that were set."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _pairs(option: str, entries: Sequence[str] | None) -> dict[str, str]:
+    pairs = {}
+    for entry in entries or ():
+        part, equals, name = entry.partition("=")
+        if not (part and equals and name):
+            raise ServiceError(f"{option} is '{entry}'; expected PART=NAME, such as input_ids=token_ids")
+        pairs[part] = name
+    return pairs
+
+
+def _size(text: str | None) -> tuple[int | None, int | None]:
+    if text is None:
+        return None, None
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if found is None:
+        raise ServiceError(f"--image-size is '{text}'; expected HEIGHTxWIDTH in pixels, such as 224x224")
+    return int(found[1]), int(found[2])
+
+
+def _lines(labels: Path | None) -> int | None:
+    return len(labels.read_text(encoding="utf-8").splitlines()) if labels is not None else None
+
+
+def _print(report: "ImportReport") -> None:
+    table = Table("", "part", "tensor", "data type", "shape")
+    for kind, entries in (("in", report.inputs), ("out", report.outputs)):
+        for entry in entries:
+            row = (entry["part"], entry["tensor"], entry["data_type"], str(entry["shape"]))
+            table.add_row(kind, *map(escape, row))
+    Console().print(table)
+    print(f"signature {report.signature}, {report.parameters:,} parameters, {report.size_bytes / 1e6:.1f} MB", end="")
+    print(f", loaded by {report.loader}")
+    print(f"verified: export and original agree to {report.difference:.1g} on {report.verified} batches")
+    for note in report.notes:
+        print(f"note: {note}")
+    print(f"service folder: {report.service}   next: trident build {report.service}")

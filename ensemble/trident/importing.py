@@ -1,0 +1,233 @@
+"""A trained model's file → a service folder: looked at, loaded, exported, given its stages, and verified.
+
+Nothing counts before the exported SavedModel was loaded again and agreed with the original; then the folder is put into
+place as a whole.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from triton_tensorflow.signatures import TensorSpec
+
+from trident import probing, savedmodel
+from trident.drafting import draft
+from trident.errors import ExportError, ServiceError
+from trident.keras_models import KerasModel
+from trident.model_files import ModelFile, inspect_model
+from trident.pipeline import Pipeline, design
+from trident.placement import Placement
+from trident.progress import bar
+from trident.samples import read_sample
+from trident.savedmodel import Arrays, Call
+from trident.service import Service, check_name, load_service
+
+TOLERANCE = 1e-5
+LENGTHS, ROWS = (1, 5, 12, 32), (1, 3, 8)
+STEPS = 5  # of the progress bar
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What cannot be read from the model.
+
+    Attributes:
+        task: of `trident.service.TASKS`.
+        tokenizer: Hugging Face's tokenizer.json, a vocab.txt, or the JSON of Keras' Tokenizer.
+        labels: one a line, in the order of the model's outputs.
+        features: features.json, which says how records become numbers.
+        signature: of a SavedModel.
+        inputs: part in the service → tensor of the signature, where it cannot be guessed.
+        outputs: likewise.
+        preprocess: keys of service.toml's [preprocess] that are set.
+        postprocess: keys of its [postprocess] that are set.
+        stages: `preprocess` or `postprocess` → file of a stage of the caller's own.
+        requirements: what those stages import, as pip would be told.
+        sample: file of inputs on which the export must agree too.
+        allow_unsafe: run the Python code that the model holds.
+        custom_objects: module with classes that the model needs.
+    """
+
+    task: str
+    tokenizer: Path | None = None
+    labels: Path | None = None
+    features: Path | None = None
+    signature: str = "serving_default"
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    postprocess: Mapping[str, Any] = field(default_factory=dict)
+    stages: Mapping[str, Path] = field(default_factory=dict)
+    requirements: tuple[str, ...] = ()
+    sample: Path | None = None
+    allow_unsafe: bool = False
+    custom_objects: str | None = None
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What was imported.
+
+    Attributes:
+        service: the service folder.
+        format: of the model's file.
+        loader: what loaded the original.
+        signature: of the SavedModel.
+        inputs: part in the service, tensor, data type and shape of each.
+        outputs: likewise.
+        parameters: how many numbers the model has learnt.
+        size_bytes: of the exported SavedModel.
+        verified: batches on which original and export were compared.
+        difference: the largest between them, relative to the value where that is larger than 1.
+        notes: what was found out or chosen, a sentence each.
+    """
+
+    service: Path
+    format: str
+    loader: str
+    signature: str
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]]
+    parameters: int
+    size_bytes: int
+    verified: int
+    difference: float
+    notes: list[str]
+
+
+def import_model(path: Path, name: str, services: Path, options: ImportOptions) -> ImportReport:
+    """Turn a trained model into a service folder.
+
+    A service folder of that name is replaced when the new one is complete.
+
+    Args:
+        path: .keras, .h5 or a SavedModel's folder, whatever its name.
+        name: of the service.
+        services: where service folders lie.
+        options: see `ImportOptions`.
+
+    Raises:
+        ServiceError: the file is no such model, or it, the files beside it and the task do not fit together.
+        ExportError: it does not load, or its export does not agree with it.
+    """
+    folder = services / check_name(name)
+    if folder.exists() and not (folder / "service.toml").is_file():
+        raise ServiceError(f"{folder} exists and is no service folder; choose another --name or --services")
+    file = inspect_model(path)
+    _check_code(file, options)
+    services.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".import-", dir=services) as aside, bar(f"Importing {path}", STEPS) as done:
+        staging = Path(aside) / name
+        staging.mkdir()
+        original, loader, parameters = _export(file, staging / "model.savedmodel", options)
+        done(1)
+        exported = savedmodel.load(staging / "model.savedmodel", _signature(staging / "model.savedmodel", options))
+        done(2)
+        notes = draft(staging, name, options, exported)
+        service = load_service(staging)
+        pipeline = design(service)
+        done(3)
+        if not probing.probe(service, pipeline, exported) and probing.pads_to_longest(service):
+            notes.append("padding changes this model's answers, so only texts of equal length will share a batch")
+        done(4)
+        verified, difference = _verify(service, pipeline, (original, exported), options.sample)
+        done(5)
+        with Placement(Path(aside) / "replaced") as placement:
+            placement.place(staging, folder)
+    signature = pipeline.model.signature
+    return ImportReport(
+        service=folder,
+        format=file.format,
+        loader=loader,
+        signature=signature.key,
+        inputs=_described(pipeline.model_inputs, signature.inputs),
+        outputs=_described(pipeline.model_outputs, signature.outputs),
+        parameters=parameters,
+        size_bytes=sum(entry.stat().st_size for entry in (folder / "model.savedmodel").rglob("*") if entry.is_file()),
+        verified=verified,
+        difference=difference,
+        notes=notes,
+    )
+
+
+def _check_code(file: ModelFile, options: ImportOptions) -> None:
+    named = options.custom_objects is not None and len(file.code) == len(file.custom_objects)
+    if file.code and not (options.allow_unsafe or named):
+        raise ServiceError(
+            f"{file.path} holds or needs Python code: {'; '.join(file.code)}. Name a module that has its classes with "
+            "--custom-objects, or run the code that it holds with --allow-unsafe if you trust where it comes from"
+        )
+
+
+def _export(file: ModelFile, folder: Path, options: ImportOptions) -> tuple[Call, str, int]:
+    """Write the SavedModel; returns the original as a function, what loaded it, and its number of parameters."""
+    if file.format == "savedmodel":
+        original = savedmodel.load(file.path, _signature(file.path, options))
+        shutil.copytree(file.path, folder)
+        return original, "TensorFlow", savedmodel.count_parameters(folder)
+    model = KerasModel(file, options.allow_unsafe, options.custom_objects, folder.with_name("original"))
+    try:
+        model.export(folder)
+    except Exception as error:  # tracing raises whatever the model's layers do
+        raise ExportError(f"{file.path} cannot be written as a SavedModel: {error}") from error
+    return model, model.loader, model.parameters
+
+
+def _signature(folder: Path, options: ImportOptions) -> Any:
+    return savedmodel.read_tensors(folder, options.signature, 1).signature
+
+
+def _verify(service: Service, pipeline: Pipeline, models: tuple[Call, Call], sample: Path | None) -> tuple[int, float]:
+    """Compare original and export; returns the number of batches and the largest difference."""
+    original, exported = models
+    batches = 0
+    largest = 0.0
+    for arrays in _batches(service, pipeline, sample):
+        expected, found = original(arrays), exported(arrays)
+        largest = max([largest, *(_difference(expected[name], found[name]) for name in pipeline.model.outputs)])
+        batches += 1
+        if not largest <= TOLERANCE:
+            raise ExportError(
+                f"the export differs from the original by {largest:.2g}; expected at most {TOLERANCE}. Layers that "
+                "draw random numbers when they serve do that; export the model yourself and import its SavedModel"
+            )
+    return batches, largest
+
+
+def _batches(service: Service, pipeline: Pipeline, sample: Path | None) -> Iterator[Arrays]:
+    generator = np.random.default_rng(1)
+    for rows in ROWS:
+        for length in LENGTHS:
+            yield probing.specimen(pipeline.model, pipeline.model_inputs, pipeline.vocabulary, rows, length, generator)
+    if sample is not None:
+        yield from read_sample(sample, service, pipeline)
+
+
+def _difference(expected: Any, found: Any) -> float:
+    """The largest difference; infinite if shapes, texts or the places of NaN differ."""
+    if expected.shape != found.shape:
+        return float("inf")
+    if expected.dtype.kind in "OSU":
+        return 0.0 if (expected == found).all() else float("inf")
+    first, second = expected.astype(np.float64), found.astype(np.float64)
+    if not np.array_equal(np.isnan(first), np.isnan(second)):
+        return float("inf")
+    same = first == second  # infinite values too
+    distances = np.where(same, 0.0, np.abs(first - second) / np.maximum(1.0, np.abs(first)))
+    return float(np.nanmax(distances, initial=0.0))
+
+
+def _described(parts: Mapping[str, str], specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
+    return [
+        {
+            "part": part,
+            "tensor": name,
+            "data_type": specs[name].data_type.removeprefix("TYPE_"),
+            "shape": list(specs[name].shape or ()),
+        }
+        for part, name in parts.items()
+    ]

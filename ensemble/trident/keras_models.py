@@ -1,0 +1,149 @@
+"""Keras models of versions 2 and 3: loaded as they are, called as they are, and exported as a SavedModel."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from trident.errors import ExportError, ServiceError
+from trident.model_files import ModelFile
+from trident.savedmodel import Arrays, quiet_tensorflow
+
+KERAS_2 = "pip install 'tf-keras==2.21.*'"
+
+
+class KerasModel:
+    """A model that Keras loaded.
+
+    Attributes:
+        parameters: how many numbers it has learnt.
+        loader: which Keras loaded it.
+    """
+
+    def __init__(self, file: ModelFile, allow_unsafe: bool, custom_objects: str | None, link: Path) -> None:
+        """Load a .keras or .h5 file, uncompiled.
+
+        Args:
+            file: checked.
+            allow_unsafe: run the Python code that it holds.
+            custom_objects: importable module with the classes that it needs and Keras does not know.
+            link: a path that does not exist; Keras tells the format by the name, so it gets one that fits.
+
+        Raises:
+            ServiceError: the custom objects cannot be had.
+            ExportError: no Keras can load it.
+        """
+        quiet_tensorflow()
+        self._path = file.path
+        objects = _objects(file, custom_objects)
+        link = link.with_suffix(f".{file.format}")
+        link.symlink_to(file.path.resolve())
+        try:
+            self._model, self.loader = _load(file, link, allow_unsafe, objects)
+        finally:
+            link.unlink()
+        self.parameters = int(self._model.count_params())
+        self._inputs = _names(self._model, "input")
+        self._outputs = _names(self._model, "output")
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        """Call the model itself, with the names of the exported signature.
+
+        Raises:
+            ExportError: it does not run.
+        """
+        try:
+            outputs = self._call({name: arrays[name] for name in self._inputs})
+        except Exception as error:  # the layers raise whatever they stumble over
+            raise ExportError(f"{self._path} does not run: {_first_line(error)}; train or save it again") from error
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    def export(self, folder: Path) -> None:
+        """Write a SavedModel whose signature `serving_default` has the names of the model's inputs and outputs."""
+        import tensorflow as tf
+
+        specs = {
+            name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
+            for name, tensor in zip(self._inputs, self._model.inputs, strict=True)
+        }
+        serve = tf.function(lambda **arrays: self._call(arrays)).get_concrete_function(**specs)
+        holder = tf.Module()
+        holder.model, holder.serve = self._model, serve
+        tf.saved_model.save(holder, str(folder), signatures={"serving_default": serve})
+
+    def _call(self, tensors: dict[str, Any]) -> dict[str, Any]:
+        import tensorflow as tf
+
+        values = [tf.convert_to_tensor(tensors[name]) for name in self._inputs]
+        outputs = self._model(self._structured(values), training=False)
+        if isinstance(outputs, dict):
+            return dict(outputs)
+        flat = outputs if isinstance(outputs, list | tuple) else [outputs]
+        return dict(zip(self._outputs, flat, strict=True))
+
+    def _structured(self, values: list[Any]) -> Any:
+        """The inputs as the model was made to take them: one, a dict or a list."""
+        if len(values) == 1:
+            return values[0]
+        if isinstance(self._model.input, dict):
+            given = {id(tensor): value for tensor, value in zip(self._model.inputs, values, strict=True)}
+            return {name: given[id(tensor)] for name, tensor in self._model.input.items()}
+        return values
+
+
+def _objects(file: ModelFile, module_name: str | None) -> dict[str, Any]:
+    if module_name is None:
+        return {}
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ServiceError(
+            f"--custom-objects {module_name} cannot be imported ({error}); give a module that Python finds"
+        ) from error
+    missing = [name for name in file.custom_objects if not hasattr(module, name.rpartition(">")[2])]
+    if missing:
+        raise ServiceError(f"--custom-objects {module_name} has no {missing}; {file.path} needs them")
+    return {name: getattr(module, name.rpartition(">")[2]) for name in file.custom_objects}
+
+
+def _load(file: ModelFile, path: Path, allow_unsafe: bool, objects: dict[str, Any]) -> tuple[Any, str]:
+    """Keras 3 first; what it refuses of Keras 2 goes to tf-keras."""
+    import keras
+
+    try:
+        model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=not allow_unsafe)
+        return _built(model), f"Keras {keras.__version__}"
+    except Exception as error:  # Keras raises whatever it stumbles over
+        reason = _first_line(error)
+    if file.format != "h5":
+        raise ExportError(f"Keras {keras.__version__} cannot load {file.path}: {reason}; save it again with that Keras")
+    try:
+        keras_2 = importlib.import_module("tf_keras")
+    except ImportError:
+        raise ExportError(
+            f"Keras {keras.__version__} cannot load {file.path}: {reason}. It may be of Keras 2: {KERAS_2}"
+        ) from None
+    try:
+        model = keras_2.models.load_model(path, custom_objects=objects, compile=False, safe_mode=not allow_unsafe)
+        return _built(model), f"tf-keras {keras_2.__version__}"
+    except Exception as error:
+        second = f"tf-keras {keras_2.__version__}: {_first_line(error)}"
+    raise ExportError(f"cannot load {file.path}: Keras {keras.__version__}: {reason}; {second}")
+
+
+def _built(model: Any) -> Any:
+    if not getattr(model, "inputs", None):
+        raise ValueError("the model was never built, so nobody knows its inputs; call it once and save it again")
+    return model
+
+
+def _names(model: Any, kind: str) -> list[str]:
+    """A name for each input or output: the layer's, or a number where it has none of its own."""
+    tensors = getattr(model, f"{kind}s")
+    names = list(getattr(model, f"{kind}_names", None) or (tensor.name.partition(":")[0] for tensor in tensors))
+    if len(set(names)) != len(tensors) or any(name.startswith("keras_tensor") for name in names):
+        return [f"{kind}_{number}" for number in range(len(tensors))]
+    return names
+
+
+def _first_line(error: Exception) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

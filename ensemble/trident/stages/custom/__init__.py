@@ -1,0 +1,1 @@
+"""Stages of the user's own: what `trident new stage` begins."""

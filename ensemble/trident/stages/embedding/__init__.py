@@ -1,0 +1,1 @@
+"""Vectors of tokens or of whole texts in, embeddings out: the postprocess model of every embedding service."""

@@ -1,0 +1,1 @@
+"""Image files in, pixels out: the preprocess stage of every image service."""

@@ -1,0 +1,1 @@
+"""Numbers out as values: the postprocess model of every regression service."""

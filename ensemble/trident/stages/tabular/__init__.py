@@ -1,0 +1,1 @@
+"""Records in, numbers out: the preprocess model of every tabular service."""

@@ -1,0 +1,38 @@
+"""The tabular stage: one input a column (FP32 or BYTES [B, 1]), or `record` BYTES [B, 1] → tensors [B, F]."""
+
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .features import RECORD, read_features
+from .preprocess import InvalidInput, TabularPreprocessor
+
+__all__ = ["InvalidInput", "Stage"]
+
+
+class Stage:
+    """Columns and tensors of one version."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        """Read features.json in the version folder, and check that it suits the configuration.
+
+        Raises:
+            ValueError: it does not.
+        """
+        features = read_features(folder / "features.json")
+        inputs = {entry["name"]: entry["data_type"] for entry in config["input"]}
+        if inputs not in ({RECORD: "TYPE_STRING"}, features.inputs()):
+            raise ValueError(f"the inputs are {inputs}; expected {features.inputs()}, or {RECORD} alone as TYPE_STRING")
+        self._takes_records = RECORD in inputs
+        self._preprocess = TabularPreprocessor(features, {e["name"]: e["data_type"] for e in config["output"]})
+        dims = {entry["name"]: entry["dims"] for entry in config["output"]}
+        expected = {tensor: [width] for tensor, width in features.widths().items()}
+        if dims != expected:
+            raise ValueError(f"the outputs have the dims {dims}; features.json makes {expected}")
+
+    def __call__(self, inputs: dict[str, NDArray[Any]], parameters: dict[str, Any]) -> dict[str, NDArray[Any]]:
+        """Answer one request."""
+        if self._takes_records:
+            return self._preprocess(self._preprocess.read_records(inputs[RECORD].ravel().tolist()))
+        return self._preprocess(self._preprocess.read_columns(inputs))

@@ -1,0 +1,31 @@
+"""The text stage: `text` BYTES [B, 1] → the token tensors that the configuration names, or the cleaned text."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .preprocess import InvalidInput, clean, decode, read_folder
+
+__all__ = ["InvalidInput", "Stage"]
+
+DTYPES = {"TYPE_INT32": np.int32, "TYPE_INT64": np.int64, "TYPE_FP32": np.float32}
+
+
+class Stage:
+    """Tokenizer and settings of one version."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]) -> None:
+        """Read the version folder."""
+        self._settings, self._preprocess = read_folder(folder)
+        self._dtypes = {entry["name"]: DTYPES.get(entry["data_type"]) for entry in config["output"]}
+
+    def __call__(self, inputs: dict[str, NDArray[Any]], parameters: dict[str, Any]) -> dict[str, NDArray[Any]]:
+        """Answer one request."""
+        texts = [decode(text, position) for position, text in enumerate(inputs["text"].ravel())]
+        if self._preprocess is None:
+            cleaned = [clean(text, self._settings.lowercase).encode() for text in texts]
+            return {"cleaned": np.array(cleaned, np.object_).reshape(-1, 1)}
+        tensors = self._preprocess.tensors(texts, self._dtypes)
+        return {name: tensors[name].astype(dtype, copy=False) for name, dtype in self._dtypes.items()}
