@@ -9,7 +9,8 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from trident.pipeline import Pipeline, Stage, Tensor
+from trident.layout import Stage, Tensor
+from trident.pipeline import Pipeline
 from trident.probing import has_open_length, pad_values
 from trident.service import STEPS, Service, Serving, Spec
 

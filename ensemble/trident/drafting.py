@@ -1,6 +1,7 @@
 """A service.toml for a model that was never served: what the model itself tells is found out, the rest was told."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from trident.custom_stages import check_requirements
 from trident.errors import ServiceError
 from trident.savedmodel import Call, ModelTensors
 from trident.service import TASKS, explain, write_spec
+from trident.task_stages import read_custom
 from trident.tokenizer_files import read_tokenizer
 
 if TYPE_CHECKING:
@@ -63,8 +65,8 @@ class _Draft:
     def write(self) -> list[str]:
         """Write service.toml and the files that it names; returns the notes."""
         options = self._options
-        self._inputs = dict(options.inputs) or self._find_inputs()
-        self._outputs = dict(options.outputs) or self._find_outputs()
+        self._inputs = _told("--input", options.inputs, self._model.inputs) or self._find_inputs()
+        self._outputs = _told("--output", options.outputs, self._model.outputs) or self._find_outputs()
         if "preprocess" not in options.stages:
             self._before()
         if "postprocess" not in options.stages:
@@ -87,14 +89,18 @@ class _Draft:
 
     def _find_inputs(self) -> dict[str, str]:
         task = self._options.task
-        if "preprocess" in self._options.stages or task in ("tensors", "tabular"):
+        if "preprocess" in self._options.stages:
+            return _paired(self._options.stages["preprocess"], "OUTPUTS", self._model.inputs)
+        if task in ("tensors", "tabular"):
             names = list(self._model.inputs)
             return {"features": names[0]} if task == "tabular" and len(names) == 1 else {name: name for name in names}
         return roles.text_inputs(self._model) if task in TEXT_TASKS else roles.only_input(self._model, "pixels")
 
     def _find_outputs(self) -> dict[str, str]:
         task = self._options.task
-        if "postprocess" in self._options.stages or task == "tensors":
+        if "postprocess" in self._options.stages:
+            return _paired(self._options.stages["postprocess"], "INPUTS", self._model.outputs)
+        if task == "tensors":
             return {name: name for name in self._model.outputs}
         if task == "text-embedding":
             return roles.embedding_output(self._model)
@@ -123,7 +129,7 @@ class _Draft:
         if "cleaned" in self._inputs:
             if path is not None:
                 raise ServiceError(f"the model takes text itself; leave out --tokenizer {path}")
-            self._preprocess = {"tokenizer": ""}
+            self._preprocess = {"tokenizer": "", "clean": False}
             return
         if path is None:
             raise ServiceError("the model takes token ids; give the tokenizer it was trained with: --tokenizer FILE")
@@ -198,6 +204,27 @@ class _Draft:
             shutil.copyfile(path, self._folder / name)
             custom[step] = name
         return custom
+
+
+def _told(option: str, parts: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, str]:
+    for part, name in parts.items():
+        if name not in known:
+            raise ServiceError(f"{option} {part}={name}: the signature has no '{name}'; it has {sorted(known)}")
+    return dict(parts)
+
+
+def _paired(stage: Path, side: str, known: Mapping[str, Any]) -> dict[str, str]:
+    """A stage's tensors and the model's: by name, or the only ones."""
+    names = [tensor.name for tensor in read_custom(stage)[side]]
+    if len(names) == len(known) == 1:
+        return {names[0]: next(iter(known))}
+    shared = {name: name for name in known if name in names}
+    if not shared:
+        raise ServiceError(
+            f"{stage} has {side} {sorted(names)}, the signature {sorted(known)}; say which is which with "
+            f"--{'input' if side == 'OUTPUTS' else 'output'} {names[0] if names else 'PART'}=NAME"
+        )
+    return shared
 
 
 _ACTIVATIONS = {

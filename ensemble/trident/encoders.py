@@ -59,10 +59,12 @@ class Fitted:
     Attributes:
         logits: tensor int32 [N, L] → tensor float32 [N, C].
         epochs: how many it took.
+        model: the same as a Keras model, where Keras alone can load it.
     """
 
     logits: Callable[[Any], Any]
     epochs: int
+    model: Any = None
 
 
 def load_tokenizer(weights: Path, max_length: int) -> Tokenizer:
@@ -134,20 +136,27 @@ def fit_scratch(vocabulary: int, train: Labelled, validation: Labelled, classes:
     """
     import keras
 
-    embedding = keras.layers.Embedding(vocabulary, EMBEDDING, name="embedding")
+    layers = keras.layers
     classifier = keras.Sequential(
         [
             keras.Input((2 * EMBEDDING,)),
-            keras.layers.Dropout(0.3),
-            keras.layers.Dense(HIDDEN, activation="relu"),
-            keras.layers.Dense(classes, name="head"),
+            layers.Dropout(0.3),
+            layers.Dense(HIDDEN, activation="relu"),
+            layers.Dense(classes, name="head"),
         ]
     )
     ids = keras.Input((None,), dtype="int32", name="input_ids")
-    model = keras.Model(ids, classifier(_Pool(maximum=True)(embedding(ids), ids)))
+    # Keras' own layers and no mask, so that every format can hold the model and Keras alone can load it.
+    states = layers.Embedding(vocabulary, EMBEDDING, name="embedding")(ids)
+    floor = layers.Embedding(vocabulary, 1, trainable=False, name="floor")  # far below for padding, 0 for a token
+    shares = layers.Softmax(axis=1)(floor(ids))
+    mean = layers.Flatten()(layers.Dot(axes=1)([shares, states]))
+    maximum = layers.GlobalMaxPooling1D()(layers.Add()([states, floor(ids)]))
+    floor.set_weights([np.where(np.arange(vocabulary)[:, None] == PAD_ID, -1e9, 0.0)])
+    model = keras.Model(ids, classifier(layers.Concatenate()([mean, maximum])))
     sets = [(pad(part.ids), part.classes) for part in (train, validation)]
     epochs = _fit(model, sets[0], sets[1], options, rate=LEARNING_RATE)
-    return Fitted(lambda tensor: model(tensor, training=False), epochs)
+    return Fitted(lambda tensor: model(tensor, training=False), epochs, model)
 
 
 def export(fitted: Fitted, folder: Path) -> None:
@@ -163,11 +172,9 @@ def export(fitted: Fitted, folder: Path) -> None:
     archive.write_out(str(folder), verbose=False)
 
 
-def _encoder(weights: Path) -> Any:
-    """A tf function: ids int32 [N, L] → unit vectors float32 [N, D]."""
-    import keras
+def load_backbone(weights: Path) -> Any:
+    """The pretrained transformer as keras-hub's backbone, frozen."""
     import keras_hub
-    import tensorflow as tf
 
     with _original_names(weights) as folder:
         backbone = keras_hub.models.BertBackbone.from_preset(str(folder))
@@ -177,13 +184,21 @@ def _encoder(weights: Path) -> Any:
             # keras-hub 0.32 hard-codes the tanh approximation; these weights were trained with the exact GELU,
             # and differ from the original by 5e-3 without it.
             layer._feedforward_intermediate_dense.activation = _exact_gelu
-    pool = _Pool(maximum=False)
+    return backbone
+
+
+def _encoder(weights: Path) -> Any:
+    """A tf function: ids int32 [N, L] → unit vectors float32 [N, D]."""
+    import keras
+    import tensorflow as tf
+
+    backbone = load_backbone(weights)
 
     def encode(ids: Any) -> Any:
         tokens = tf.cast(ids != PAD_ID, tf.int32)
         inputs = {"token_ids": ids, "segment_ids": tf.zeros_like(ids), "padding_mask": tokens}
         states = backbone(inputs, training=False)["sequence_output"]
-        return keras.ops.normalize(pool(states, ids), axis=-1)
+        return keras.ops.normalize(_mean(states, tokens), axis=-1)
 
     return tf.function(encode, input_signature=[tf.TensorSpec((None, None), tf.int32)])
 
@@ -252,19 +267,10 @@ def _fit(
     return len(history.epoch)
 
 
-def _Pool(maximum: bool) -> Any:  # noqa: N802 - a class that exists once keras is imported
-    """A layer: states [N, L, D] and ids [N, L] → mean over the tokens [N, D], with the maximum [N, 2D]."""
+def _mean(states: Any, tokens: Any) -> Any:
+    """States [N, L, D] and tokens [N, L], 1 or 0 → the mean over the tokens [N, D]."""
     import keras
 
     ops = keras.ops
-
-    class Pool(keras.layers.Layer):  # type: ignore[misc]
-        def call(self, states: Any, ids: Any) -> Any:
-            tokens = ops.expand_dims(ops.cast(ops.not_equal(ids, PAD_ID), states.dtype), -1)
-            mean = ops.sum(states * tokens, axis=1) / ops.maximum(ops.sum(tokens, axis=1), 1.0)
-            if not maximum:
-                return mean
-            masked = states * tokens + (tokens - 1.0) * 1e9
-            return ops.concatenate([mean, ops.max(masked, axis=1)], axis=-1)
-
-    return Pool()
+    weights = ops.expand_dims(ops.cast(tokens, states.dtype), -1)
+    return ops.sum(states * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)

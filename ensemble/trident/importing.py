@@ -7,7 +7,7 @@ place as a whole.
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from triton_tensorflow.signatures import TensorSpec
 
 from trident import probing, savedmodel
 from trident.drafting import draft
-from trident.errors import ExportError, ServiceError
+from trident.errors import ExportError, ServiceError, TridentError
 from trident.keras_models import KerasModel
 from trident.model_files import ModelFile, inspect_model
 from trident.pipeline import Pipeline, design
@@ -120,34 +120,45 @@ def import_model(path: Path, name: str, services: Path, options: ImportOptions) 
     file = inspect_model(path)
     _check_code(file, options)
     services.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=services) as aside, bar(f"Importing {path}", STEPS) as done:
+    with tempfile.TemporaryDirectory(prefix=".import-", dir=services) as aside:
         staging = Path(aside) / name
         staging.mkdir()
+        try:
+            report = _import_into(staging, file, options)
+        except TridentError as error:  # nobody can look into the folder that is gone by then
+            raise type(error)(str(error).replace(f"{staging}/", "")) from error
+        with Placement(Path(aside) / "replaced") as placement:
+            placement.place(staging, folder)
+    return replace(report, service=folder)
+
+
+def _import_into(staging: Path, file: ModelFile, options: ImportOptions) -> ImportReport:
+    """Write the service folder and verify it."""
+    with bar(f"Importing {file.path}", STEPS) as done:
         original, loader, parameters = _export(file, staging / "model.savedmodel", options)
         done(1)
         exported = savedmodel.load(staging / "model.savedmodel", _signature(staging / "model.savedmodel", options))
         done(2)
-        notes = draft(staging, name, options, exported)
+        notes = draft(staging, staging.name, options, exported)
         service = load_service(staging)
         pipeline = design(service)
         done(3)
-        if not probing.probe(service, pipeline, exported) and probing.pads_to_longest(service):
+        ragged = probing.probe(service, pipeline, exported)
+        if not ragged and probing.pads_to_longest(service) and probing.has_open_length(pipeline):
             notes.append("padding changes this model's answers, so only texts of equal length will share a batch")
         done(4)
         verified, difference = _verify(service, pipeline, (original, exported), options.sample)
         done(5)
-        with Placement(Path(aside) / "replaced") as placement:
-            placement.place(staging, folder)
     signature = pipeline.model.signature
     return ImportReport(
-        service=folder,
+        service=staging,
         format=file.format,
         loader=loader,
         signature=signature.key,
         inputs=_described(pipeline.model_inputs, signature.inputs),
         outputs=_described(pipeline.model_outputs, signature.outputs),
         parameters=parameters,
-        size_bytes=sum(entry.stat().st_size for entry in (folder / "model.savedmodel").rglob("*") if entry.is_file()),
+        size_bytes=sum(entry.stat().st_size for entry in service.savedmodel.rglob("*") if entry.is_file()),
         verified=verified,
         difference=difference,
         notes=notes,

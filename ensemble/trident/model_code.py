@@ -1,7 +1,7 @@
 """What a Keras config holds or needs of program code, found without importing Keras."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import distribution
 from pathlib import Path
@@ -60,6 +60,11 @@ def shown(value: object) -> str:
     """A value from a file as one short line, whatever it holds."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def listed(names: Iterable[str]) -> str:
+    """The first of some names, for a message."""
+    return ", ".join(map(shown, sorted(names)[:5])) or "nothing"
 
 
 def _objects(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

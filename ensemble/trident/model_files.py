@@ -10,13 +10,13 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from trident.errors import ServiceError
-from trident.model_code import find_code, shown
+from trident.model_code import find_code, listed, shown
 
 # The config of a large model is a few megabytes; parsed, JSON takes up to twenty times its size.
 MAX_CONFIG_BYTES = 32 * 2**20
@@ -149,7 +149,9 @@ def _inspect_archive(path: Path, size: int) -> ModelFile:
             _check_members(path, archive, size)
             for name in ("config.json", "model.weights.h5"):
                 if name not in names:
-                    raise ServiceError(f"{path} is a zip archive without {name} but {_listed(names)}; {_EXPECTED}")
+                    raise ServiceError(
+                        f"{path} is a zip archive without {name} (it holds {listed(names)}); {_EXPECTED}"
+                    )
             config = _read_json(path, archive, "config.json")
             metadata = _read_json(path, archive, "metadata.json") if "metadata.json" in names else {}
     except _DAMAGES as error:
@@ -168,7 +170,7 @@ def _check_members(path: Path, archive: zipfile.ZipFile, size: int) -> None:
         raise ServiceError(f"{path} has {size} bytes and its members claim {stored}; copy or save it again")
     for member in members:
         fault = _fault(member)
-        if fault is None and not member.is_dir():
+        if fault is None and not member.filename.endswith("/"):
             with archive.open(member) as file:
                 head = file.read(HEAD_BYTES)
             fault = _PICKLED if _PICKLE.match(head) or member.filename.endswith(_PICKLE_SUFFIXES) else None
@@ -219,7 +221,7 @@ def _inspect_h5(path: Path, size: int) -> ModelFile:
             raw, version = (file.attrs.get(key) for key in ("model_config", "keras_version"))
             groups, old_weights = sorted(file), "layer_names" in file.attrs
             stray = file.visititems_links(outside) or file.visititems(outside)
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # of a damaged file h5py raises whatever it stumbles over
         raise ServiceError(f"{path} is a damaged HDF5 file ({shown(str(error))}); copy or save it again") from None
     if stray:
         raise ServiceError(f"{path}: {shown(stray)} lies in another file; save the model again, as one file")
@@ -228,12 +230,12 @@ def _inspect_h5(path: Path, size: int) -> ModelFile:
         return _keras_model(path, "h5", version, _parse(f"model_config of {path}", raw), size)
     if old_weights or {"layers", "vars", "_layer_checkpoint_dependencies"} & set(groups):
         raise ServiceError(f"{path} holds weights without the architecture; {_SAVE_WHOLE}")
-    raise ServiceError(f"{path} is an HDF5 file without a model_config but {_listed(groups)}; {_EXPECTED}")
+    raise ServiceError(f"{path} is an HDF5 file without model_config (it holds {listed(groups)}); {_EXPECTED}")
 
 
 def _keras_model(path: Path, form: Format, version: Any, config: dict[str, Any], size: int) -> ModelFile:
     if not {"class_name", "config"} <= config.keys():
-        raise ServiceError(f"{path} describes no Keras model but {_listed(config)}; {_SAVE_WHOLE}")
+        raise ServiceError(f"{path} describes no Keras model (its keys are {listed(config)}); {_SAVE_WHOLE}")
     code, custom_objects = find_code(config)
     version = version.decode(errors="replace") if isinstance(version, bytes) else version
     return ModelFile(path, form, version if isinstance(version, str) else None, code, custom_objects, size, config)
@@ -295,8 +297,4 @@ def _describe_folder(folder: Path) -> str:
         return f"holds {_CHECKPOINT}"
     if {"config.json", "model.weights.h5"} <= set(names):
         return f"is an unpacked Keras model; {_SAVE_WHOLE}"
-    return f"holds no saved_model.pb but {_listed(names)}; {_EXPECTED}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(shown, sorted(names)[:5])) or "nothing"
+    return f"has no saved_model.pb (it holds {listed(names)}); {_EXPECTED}"

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from trident import savedmodel
 from trident.errors import ExportError, ServiceError
-from trident.pipeline import TEXT, Pipeline
+from trident.pipeline import Pipeline
 from trident.savedmodel import Arrays, Call, ModelTensors
 from trident.service import Service, TextPreprocess
+from trident.task_stages import TEXT
 
 BATCHES = ((1, 7), (3, 16))  # rows × length
 PADDED_LENGTHS = (1, 2, 5, 9, 16)

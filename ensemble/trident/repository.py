@@ -20,7 +20,8 @@ from typing import Any
 from trident import configs, probing
 from trident.custom_stages import check_requirements
 from trident.errors import BuildError, ServiceError
-from trident.pipeline import Pipeline, Stage, design
+from trident.layout import Stage
+from trident.pipeline import Pipeline, design
 from trident.placement import Placement
 from trident.service import STEPS, Service
 

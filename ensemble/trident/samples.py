@@ -11,7 +11,7 @@ from trident.errors import ServiceError
 from trident.pipeline import Pipeline
 from trident.savedmodel import Arrays, dtype_of
 from trident.service import Service
-from trident.stages.text.preprocess import Settings, TextPreprocessor, clean
+from trident.stages.text.preprocess import Settings, TextPreprocessor
 
 BATCH = 32
 
@@ -47,12 +47,12 @@ def _texts(path: Path, service: Service, pipeline: Pipeline, settings: dict[str,
     stage = TextPreprocessor(service.tokenizer, Settings(**settings)) if service.tokenizer else None
     for start in range(0, len(texts), BATCH):
         chunk = texts[start : start + BATCH]
-        tensors = stage.tensors(chunk, pipeline.model_inputs) if stage else {"cleaned": _cleaned(chunk)}
+        tensors = (
+            stage.tensors(chunk, pipeline.model_inputs)
+            if stage
+            else {"cleaned": np.array([text.encode() for text in chunk], object)}
+        )
         yield {name: _fitted(tensors[part], pipeline, name) for part, name in pipeline.model_inputs.items()}
-
-
-def _cleaned(texts: list[str]) -> NDArray[np.object_]:
-    return np.array([clean(text, lowercase=False).encode() for text in texts], object)
 
 
 def _fitted(array: NDArray[Any], pipeline: Pipeline, name: str) -> NDArray[Any]:

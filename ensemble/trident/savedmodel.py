@@ -128,7 +128,7 @@ def quiet_tensorflow() -> None:
     with tempfile.TemporaryFile() as notices:
         os.dup2(notices.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            import tensorflow
         except Exception:
             notices.seek(0)
             os.write(kept, notices.read())
@@ -136,3 +136,4 @@ def quiet_tensorflow() -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
+    tensorflow.get_logger().setLevel("ERROR")  # "is deprecated", which is nobody's business here

@@ -218,6 +218,11 @@ class Service:
     labels: list[str]
 
     @property
+    def toml(self) -> Path:
+        """Its service.toml."""
+        return self.folder / "service.toml"
+
+    @property
     def savedmodel(self) -> Path:
         """The SavedModel's folder."""
         return self.folder / self.spec.model.savedmodel

@@ -143,6 +143,8 @@ def _train_into(folder: Path, dataset: Dataset, spec: TextClassification, option
         size = tokenizer.get_vocab_size()
         fitted = encoders.fit_scratch(size, train_set, validation_set, len(dataset.labels), fit)
     encoders.export(fitted, folder / spec.model.savedmodel)
+    if fitted.model is not None:
+        fitted.model.save(folder / "model.keras")
 
     service = load_service(folder)
     measured = evaluation.evaluate(service, preprocess, parts.test)

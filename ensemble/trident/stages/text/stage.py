@@ -25,7 +25,8 @@ class Stage:
         """Answer one request."""
         texts = [decode(text, position) for position, text in enumerate(inputs["text"].ravel())]
         if self._preprocess is None:
-            cleaned = [clean(text, self._settings.lowercase).encode() for text in texts]
-            return {"cleaned": np.array(cleaned, np.object_).reshape(-1, 1)}
+            if self._settings.clean:
+                texts = [clean(text, self._settings.lowercase) for text in texts]
+            return {"cleaned": np.array([text.encode() for text in texts], np.object_).reshape(-1, 1)}
         tensors = self._preprocess.tensors(texts, self._dtypes)
         return {name: tensors[name].astype(dtype, copy=False) for name, dtype in self._dtypes.items()}

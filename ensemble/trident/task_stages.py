@@ -1,0 +1,261 @@
+"""The stages of each task: what they take and give, checked against the model they stand beside."""
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trident.errors import ServiceError
+from trident.layout import Stage, Tensor
+from trident.service import (
+    ClassificationPostprocess,
+    EmbeddingPostprocess,
+    ImagePreprocess,
+    Section,
+    Service,
+    TabularPostprocess,
+    TabularPreprocess,
+    TextPreprocess,
+    TokenPostprocess,
+)
+from trident.stages.tabular.features import read_features
+from trident.tokenizer_files import read_tokenizer
+
+TEXT = ("input_ids", "attention_mask", "token_type_ids")  # what the text stage can give a model
+CUSTOM_FILE = "user_stage.py"
+
+
+# -- before the model ------------------------------------------------------------------------------------------------
+
+
+def lay_out_preprocess(service: Service, taken: Mapping[str, Tensor], postprocess: Stage | None) -> Stage | None:
+    """The stage before the model.
+
+    Args:
+        service: the service folder.
+        taken: what the model takes.
+        postprocess: the stage behind it, which may want more of the text stage.
+
+    Returns:
+        None if the task has none.
+
+    Raises:
+        ServiceError: it cannot give what the model takes.
+    """
+    spec = service.spec
+    if spec.custom.preprocess:
+        return _custom(service, spec.custom.preprocess)
+    settings = spec.preprocess
+    if isinstance(settings, TextPreprocess):
+        return _text(service, settings, taken, postprocess)
+    if isinstance(settings, ImagePreprocess):
+        return _image(service, settings, taken)
+    if isinstance(settings, TabularPreprocess):
+        return _tabular(service, settings, taken)
+    return None
+
+
+def _text(service: Service, settings: TextPreprocess, taken: Mapping[str, Tensor], postprocess: Stage | None) -> Stage:
+    text = Tensor("text", "TYPE_STRING", (1,))
+    values = settings.model_dump(exclude={"tokenizer"})
+    if service.tokenizer is None:
+        _expect_model_inputs(service, taken, ("cleaned",), "without a tokenizer the model takes text")
+        return Stage("text", (text,), (Tensor("cleaned", "TYPE_STRING", (1,)),), values)
+    _expect_model_inputs(service, taken, TEXT, "the text stage gives")
+    _check_lengths(service, settings, taken)
+    file = read_tokenizer(service.tokenizer, None)
+    outputs = dict(taken)
+    wanted = {tensor.name for tensor in postprocess.inputs} if postprocess else set()
+    length = settings.max_length if settings.padding != "longest" else -1
+    for name, dims in (("attention_mask", (length,)), ("offsets", (length, 2)), ("word_ids", (length,))):
+        if name in wanted and name not in outputs:
+            outputs[name] = Tensor(name, "TYPE_INT32", dims)
+    return Stage("text", (text,), tuple(outputs.values()), values, {file.file_name: file.content})
+
+
+def _check_lengths(service: Service, settings: TextPreprocess, taken: Mapping[str, Tensor]) -> None:
+    for tensor in taken.values():
+        (length,) = tensor.dims if len(tensor.dims) == 1 else (0,)
+        if length == -1 or (length == settings.max_length and settings.padding != "longest"):
+            continue
+        key = f"preprocess.max_length is {settings.max_length} with padding '{settings.padding}'"
+        wants = f"the model's '{tensor.name}' has dims {list(tensor.dims)}"
+        raise ServiceError(f"{service.toml}: {key}, and {wants}; set max_length = {length}, padding = 'pre' or 'post'")
+
+
+def _image(service: Service, settings: ImagePreprocess, taken: Mapping[str, Tensor]) -> Stage:
+    _expect_model_inputs(service, taken, ("pixels",), "the image stage gives")
+    wants = (settings.height, settings.width, settings.channels)
+    pixels = taken["pixels"]
+    if len(pixels.dims) != 3 or any(dim not in (-1, size) for dim, size in zip(pixels.dims, wants, strict=True)):
+        found = f"preprocess gives {list(wants)} (height, width, channels)"
+        raise ServiceError(f"{service.toml}: {found}, and the model takes {list(pixels.dims)}; make them the same")
+    image = Tensor("image", "TYPE_STRING", (1,))
+    return Stage("image", (image,), (Tensor("pixels", pixels.data_type, wants),), settings.model_dump())
+
+
+def _tabular(service: Service, settings: TabularPreprocess, taken: Mapping[str, Tensor]) -> Stage:
+    path = service.folder / settings.features
+    try:
+        features = read_features(path)
+    except ValueError as error:
+        raise ServiceError(str(error)) from None
+    widths = features.widths()
+    _expect_model_inputs(service, taken, tuple(widths), f"{path.name} makes")
+    unmade = sorted(set(widths) - set(taken))
+    if unmade:
+        raise ServiceError(f"{path} makes {unmade}; model.inputs has {sorted(taken)}")
+    for name, width in widths.items():
+        if taken[name].dims not in ((width,), (-1,)):
+            found = f"{path} makes {width} numbers for '{name}'"
+            raise ServiceError(f"{found}, and the model takes {list(taken[name].dims)}; correct the columns")
+    clashing = sorted(set(features.columns) & set(widths))
+    if clashing:
+        raise ServiceError(f"{path} names columns and tensors {clashing}; give its tensors names of their own")
+    inputs = tuple(Tensor(name, data_type, (1,)) for name, data_type in features.inputs().items())
+    outputs = tuple(Tensor(name, taken[name].data_type, (width,)) for name, width in widths.items())
+    if settings.request == "record":
+        inputs = (Tensor("record", "TYPE_STRING", (1,)),)
+    return Stage("tabular", inputs, outputs, {}, {"features.json": path})
+
+
+def _expect_model_inputs(service: Service, taken: Mapping[str, Tensor], known: tuple[str, ...], giver: str) -> None:
+    strangers = sorted(set(taken) - set(known))
+    if strangers or not taken:
+        found = f"model.inputs has {sorted(taken)}"
+        raise ServiceError(f"{service.toml}: {found}; {giver} {', '.join(known)}")
+
+
+# -- behind the model ------------------------------------------------------------------------------------------------
+
+
+def lay_out_postprocess(service: Service, taken: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Stage | None:
+    """The stage behind the model.
+
+    Args:
+        service: the service folder.
+        taken: what the model takes.
+        given: what it gives.
+
+    Returns:
+        None if the task has none.
+
+    Raises:
+        ServiceError: the model does not give what it needs, or the labels are not as many as its classes.
+    """
+    spec = service.spec
+    if spec.custom.postprocess:
+        return _custom(service, spec.custom.postprocess)
+    settings = spec.postprocess
+    if isinstance(settings, ClassificationPostprocess):
+        return _classification(service, settings, given)
+    if isinstance(settings, TabularPostprocess):
+        return _classification(service, settings, given) if settings.labels else _regression(service, settings, given)
+    if isinstance(settings, TokenPostprocess):
+        return _tokens(service, settings, given)
+    if isinstance(settings, EmbeddingPostprocess):
+        return _embedding(service, settings, taken, given)
+    return None
+
+
+def _classification(
+    service: Service, settings: ClassificationPostprocess | TabularPostprocess, given: Mapping[str, Tensor]
+) -> Stage:
+    logits = _output(service, given, "logits")
+    classes = logits.dims[-1]
+    count = len(service.labels)
+    if len(logits.dims) != 1 or classes not in (-1, count, *((1,) if count == 2 else ())):
+        raise _wrong_labels(service, logits)
+    names = ("activation", "top_k", "threshold")
+    outputs = (Tensor("label", "TYPE_STRING", (-1,)), Tensor("score", "TYPE_FP32", (-1,)))
+    files: dict[str, Path | bytes] = {"labels.txt": service.folder / settings.labels}
+    return Stage("classification", (logits,), outputs, _chosen(settings, names), files)
+
+
+def _tokens(service: Service, settings: TokenPostprocess, given: Mapping[str, Tensor]) -> Stage:
+    logits = _output(service, given, "logits")
+    if len(logits.dims) != 2 or logits.dims[1] not in (-1, len(service.labels)):
+        raise _wrong_labels(service, logits)
+    length = logits.dims[0]
+    inputs = (
+        Tensor("text", "TYPE_STRING", (1,)),
+        Tensor("offsets", "TYPE_INT32", (length, 2)),
+        Tensor("word_ids", "TYPE_INT32", (length,)),
+        logits,
+    )
+    names = ("softmax", "aggregation", "outside", "threshold")
+    files: dict[str, Path | bytes] = {"labels.txt": service.folder / settings.labels}
+    return Stage(
+        "token_classification", inputs, (Tensor("spans", "TYPE_STRING", (1,)),), _chosen(settings, names), files
+    )
+
+
+def _wrong_labels(service: Service, logits: Tensor) -> ServiceError:
+    file = service.folder / service.spec.labels
+    classes = f"{logits.dims[-1]} classes" if logits.dims[-1:] != (-1,) else f"dims {list(logits.dims)}"
+    return ServiceError(
+        f"{file} has {len(service.labels)} labels and the model gives {classes}; "
+        "expected one label a class, in the order of the model's outputs"
+    )
+
+
+def _embedding(
+    service: Service, settings: EmbeddingPostprocess, taken: Mapping[str, Tensor], given: Mapping[str, Tensor]
+) -> Stage:
+    states = given.get("states")
+    if states is None:
+        inputs: tuple[Tensor, ...] = (_output(service, given, "vector"),)
+    else:
+        mask = Tensor("attention_mask", "TYPE_INT32", states.dims[:1])
+        inputs = (states, taken.get("attention_mask", mask))
+    output = Tensor("embedding", "TYPE_FP32", inputs[0].dims[-1:])
+    return Stage("embedding", inputs, (output,), settings.model_dump())
+
+
+def _regression(service: Service, settings: TabularPostprocess, given: Mapping[str, Tensor]) -> Stage:
+    output = _output(service, given, "output")
+    return Stage("regression", (output,), (Tensor("value", "TYPE_FP32", (1,)),), _chosen(settings, ("mean", "scale")))
+
+
+def _output(service: Service, given: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in given:
+        raise ServiceError(f"{service.toml}: model.outputs has {sorted(given)}; the task needs '{name}'")
+    return given[name]
+
+
+def _chosen(settings: Section, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in names}
+
+
+# -- stages of the user's own ----------------------------------------------------------------------------------------
+
+
+def _custom(service: Service, name: str) -> Stage:
+    path = service.folder / name
+    tensors = read_custom(path)
+    return Stage("custom", tensors["INPUTS"], tensors["OUTPUTS"], {}, {CUSTOM_FILE: path})
+
+
+def read_custom(path: Path) -> dict[str, tuple[Tensor, ...]]:
+    """The `INPUTS` and `OUTPUTS` that a stage of the user's own declares; the file is read, not run.
+
+    Raises:
+        ServiceError: they are missing or no `{"name": ("FP32", [dims])}`.
+    """
+    example = '{"name": ("FP32", [-1])}'
+    found: dict[str, tuple[Tensor, ...]] = {}
+    try:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                name = node.targets[0].id
+                if name in ("INPUTS", "OUTPUTS"):
+                    values = ast.literal_eval(node.value)
+                    found[name] = tuple(
+                        Tensor(key, f"TYPE_{kind}", tuple(dims)) for key, (kind, dims) in values.items()
+                    )
+    except (SyntaxError, ValueError, TypeError, AttributeError) as error:
+        raise ServiceError(f"{path}: {error}; INPUTS and OUTPUTS must be written out as {example}") from None
+    missing = sorted({"INPUTS", "OUTPUTS"} - set(found))
+    if missing:
+        raise ServiceError(f"{path} has no {' and no '.join(missing)}; add them as {example}")
+    return found
