@@ -24,6 +24,7 @@ _LISTINGS = (
 _OWN_MODULE = re.compile(r"(tf_keras|keras|tensorflow\.(python\.)?keras)(\.|$)")
 # Keras' functions for use in a model. Those of keras.utils and keras.saving download, read and write files.
 _FUNCTION_MODULES = {"activations", "constraints", "initializers", "losses", "metrics", "ops", "regularizers"}
+_LOADERS = {"deserialize", "get", "serialize"}  # each module has them, to load what a config says
 _ACTIVATIONS = ("activation", "recurrent_activation", "inner_activation")
 # Where the Lambda layer of Keras 2 and the Merge layer of Keras 1 say that they hold a function's bytecode.
 _FUNCTION_TYPES = ("function_type", "output_shape_type", "mask_type", "mode_type")
@@ -113,6 +114,8 @@ def _functions(kind: str, settings: dict[str, Any]) -> list[tuple[Any, Any]]:
 
 
 def _is_keras(name: str, module: Any) -> bool:
+    if name in _LOADERS:
+        return False
     if module == "builtins":
         return name in _known_names()
     if not isinstance(module, str) or not _OWN_MODULE.match(module):
@@ -125,5 +128,4 @@ def _known_names() -> frozenset[str]:
     """What the installed Keras exports for models, from the text of its listings: importing it loads TensorFlow."""
     package = Path(str(distribution("keras").locate_file("keras")))
     listings = [(package / part / "__init__.py").read_text(encoding="utf-8") for part in _LISTINGS]
-    names = set(_OLDER.split()).union(*(re.findall(r" as (\w+)", text) for text in listings))
-    return frozenset(names - {"deserialize", "get", "serialize"})
+    return frozenset(_OLDER.split()).union(*(re.findall(r" as (\w+)", text) for text in listings))

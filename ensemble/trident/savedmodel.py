@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from triton_tensorflow import autofill
+from triton_tensorflow.device import import_tensorflow
 from triton_tensorflow.engines import Engine, load_saved_model
 from triton_tensorflow.settings import Settings
 from triton_tensorflow.signatures import DATA_TYPES, Signature, TensorSpec, read_signature
@@ -128,7 +129,7 @@ def quiet_tensorflow() -> None:
     with tempfile.TemporaryFile() as notices:
         os.dup2(notices.fileno(), 2)
         try:
-            import tensorflow
+            tensorflow = import_tensorflow()
         except Exception:
             notices.seek(0)
             os.write(kept, notices.read())

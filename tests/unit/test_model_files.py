@@ -259,6 +259,12 @@ def test_layers_of_keras_that_run_other_code_are_found(tmp_path: Path, kind: str
         (layer("Dense", activation=function("mine>act")), "mine>act", "custom object 'mine>act'"),
         (layer("Dense", activation=function("system", "os")), "system", "custom object 'system' of module 'os'"),
         (layer("Lambda", function=function("eval")), "eval", "custom object 'eval'"),
+        (layer("Lambda", function=function("deserialize")), "deserialize", "custom object 'deserialize'"),
+        (
+            layer("Lambda", function=function("get", "keras.losses")),
+            "get",
+            "custom object 'get' of module 'keras.losses'",
+        ),
         (
             layer("Lambda", function=function("get_file", "keras.utils")),
             "get_file",
