@@ -139,7 +139,7 @@ def build(
         print(f"{result.name} version {result.version} stays; its settings in {model_repository} are updated")
     else:
         print(f"{result.name} version {result.version} in {model_repository} is already made of this; nothing built")
-    if not result.ragged:
+    if result.ragged is False:
         stderr.print("padding changes this model's answers, so only texts of equal length will share a batch")
     changed = result.created or result.configured
     if changed and any(state.model_repository == str(model_repository.resolve()) for state in running_servers()):

@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from trident.layout import Stage, Tensor
 from trident.pipeline import Pipeline
-from trident.probing import has_open_length, pad_values
+from trident.probing import has_lengths, pad_values
 from trident.service import STEPS, Service, Serving, Spec
 
 HEADER = "# Written by `trident build` from service.toml; change that and build again.\n"
@@ -88,15 +88,15 @@ def _model(service: Service, pipeline: Pipeline, ragged: bool) -> pb.ModelConfig
         if value:
             message.parameters[f"PAD_VALUE.{own}"].string_value = str(value)
     _schedule(message, spec.serving, pipeline, limited=True)
-    _warm_up(message, pipeline)
+    _warm_up(message, service, pipeline)
     return message
 
 
-def _warm_up(message: pb.ModelConfig, pipeline: Pipeline) -> None:
+def _warm_up(message: pb.ModelConfig, service: Service, pipeline: Pipeline) -> None:
     """The first call, which is slow, before the model is ready; not for a model whose open axes nobody knows."""
     entries = [pipeline.model.inputs[own] for own in pipeline.model_inputs.values()]
     sizes = [int(size) for entry in entries for size in entry["dims"]]
-    if not pipeline.model.max_batch_size or (-1 in sizes and not has_open_length(pipeline)):
+    if not pipeline.model.max_batch_size or (-1 in sizes and not has_lengths(service, pipeline)):
         return
     if any(entry["data_type"] == "TYPE_STRING" for entry in entries):
         return

@@ -144,7 +144,7 @@ def _import_into(staging: Path, file: ModelFile, options: ImportOptions) -> Impo
         pipeline = design(service)
         done(3)
         ragged = probing.probe(service, pipeline, exported)
-        if not ragged and probing.pads_to_longest(service) and probing.has_open_length(pipeline):
+        if not ragged and probing.has_lengths(service, pipeline):
             notes.append("padding changes this model's answers, so only texts of equal length will share a batch")
         done(4)
         verified, difference = _verify(service, pipeline, (original, exported), options.sample)

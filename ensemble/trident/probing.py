@@ -50,7 +50,7 @@ def probe(service: Service, pipeline: Pipeline, call: Call | None = None) -> boo
             specimen(pipeline.model, pipeline.model_inputs, pipeline.vocabulary, rows, length, generator),
         )
         _check_classes(service, pipeline, outputs)
-    return pads_to_longest(service) and has_open_length(pipeline) and _bears_padding(service, pipeline, call, generator)
+    return has_lengths(service, pipeline) and _bears_padding(service, pipeline, call, generator)
 
 
 def specimen(
@@ -131,14 +131,11 @@ def _check_classes(service: Service, pipeline: Pipeline, outputs: Arrays) -> Non
         )
 
 
-def pads_to_longest(service: Service) -> bool:
-    """Whether the texts of a request are padded to the longest of them only."""
+def has_lengths(service: Service, pipeline: Pipeline) -> bool:
+    """Whether texts reach the model in lengths of their own: all its inputs are token tensors of any length."""
     settings = service.spec.preprocess
-    return isinstance(settings, TextPreprocess) and settings.padding == "longest" and not service.spec.custom.preprocess
-
-
-def has_open_length(pipeline: Pipeline) -> bool:
-    """Whether all the model's inputs are token tensors of any length."""
+    if not isinstance(settings, TextPreprocess) or settings.padding != "longest" or service.spec.custom.preprocess:
+        return False
     entries = [(name, pipeline.model.inputs[own]["dims"]) for name, own in pipeline.model_inputs.items()]
     return all(name in TEXT and [int(size) for size in dims] == [-1] for name, dims in entries)
 

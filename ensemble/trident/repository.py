@@ -41,7 +41,8 @@ class BuildResult:
         created: False if the newest version was already made of the same input.
         configured: whether a config.pbtxt has changed.
         models: the models written, the ensemble last.
-        ragged: whether texts of different lengths share a batch; not if padding changes the model's answers.
+        ragged: whether texts of different lengths share a batch; not if padding changes the model's answers. None if
+            the service has no texts of different lengths.
     """
 
     name: str
@@ -49,7 +50,7 @@ class BuildResult:
     created: bool
     configured: bool
     models: list[str]
-    ragged: bool
+    ragged: bool | None
 
 
 def build(service: Service, repository: Path) -> BuildResult:
@@ -92,7 +93,8 @@ def build(service: Service, repository: Path) -> BuildResult:
         raise BuildError(
             f"cannot write {where}: {error.strerror}; the model repository is as it was. Free space or mend the path."
         ) from error
-    return BuildResult(name, version, created, configured, list(texts), ragged)
+    told = ragged if probing.has_lengths(service, pipeline) else None
+    return BuildResult(name, version, created, configured, list(texts), told)
 
 
 def _read(path: Path) -> str:

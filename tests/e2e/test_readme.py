@@ -18,22 +18,27 @@ import tomlkit
 from conftest import ROOT
 from e2e_project import Project
 from trident.server.lifecycle import _choose_ports
-from trident.service import Spec
+from trident.service import TASKS, TextClassification
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INSTALL = "trident backend install /opt/tritonserver/backends"
 KINDS = {"sh", "text", "console", "python", "toml"}
 
 
-def blocks(kind: str) -> list[str]:
+def section(title: str) -> str:
+    """The README's text below a heading, up to the next."""
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def blocks(kind: str, text: str = README) -> list[str]:
     """The fenced blocks of one kind, in order."""
-    return re.findall(rf"^```{kind}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```{kind}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
-def session() -> list[tuple[str, list[str]]]:
-    """All commands of the console blocks with the lines that they print."""
+def session(part: str) -> list[tuple[str, list[str]]]:
+    """All commands of a part's console blocks with the lines that they print."""
     steps: list[tuple[str, list[str]]] = []
-    for line in "".join(blocks("console")).splitlines():
+    for line in "".join(blocks("console", part)).splitlines():
         if line.startswith("$ "):
             steps.append((line[2:], []))
         else:
@@ -115,10 +120,13 @@ def test_there_are_no_blocks_of_other_kinds() -> None:
     assert set(opening) == KINDS
 
 
-def test_the_session_does_what_it_shows(terminal: Terminal) -> None:
-    for command, shown in session():
+@pytest.mark.parametrize(
+    ("title", "python"), [("A session", "From Python"), ("Import a model", "Import a model")], ids=["train", "import"]
+)
+def test_a_session_does_what_it_shows(terminal: Terminal, title: str, python: str) -> None:
+    for command, shown in session(section(title)):
         if command == "trident stop":  # the Python blocks need the server too
-            for code in blocks("python"):
+            for code in blocks("python", section(python)):
                 _run_python(terminal, code)
         printed = skeleton(terminal.run(command))
         for line in shown:
@@ -126,6 +134,7 @@ def test_the_session_does_what_it_shows(terminal: Terminal) -> None:
 
 
 def _run_python(terminal: Terminal, code: str) -> None:
+    """Run a block; each comment that begins with a bracket or a capital letter is what it prints."""
     result = subprocess.run(
         [sys.executable, "-c", terminal.moved(code)],
         cwd=terminal.folder,
@@ -135,7 +144,9 @@ def _run_python(terminal: Terminal, code: str) -> None:
         timeout=120,
     )
     assert result.returncode == 0, (code, result.stderr)
-    assert "spam" in result.stdout
+    assert result.stdout.strip()
+    for expected in re.findall(r"# ([\[A-Z].*)$", code, re.MULTILINE):
+        assert skeleton(expected) in skeleton(result.stdout), (expected, result.stdout)
 
 
 def test_the_end_of_the_demo_is_as_shown(project: Project) -> None:
@@ -162,9 +173,18 @@ def test_the_backend_is_put_into_another_triton(terminal: Terminal, tmp_path: Pa
 def test_the_service_toml_shows_all_keys_with_their_defaults() -> None:
     (text,) = blocks("toml")
     shown = tomlkit.parse(text).unwrap()
-    assert Spec.model_validate(shown) == Spec(name="spam", task="text-classification")
+    defaults = TextClassification(name="spam")
+    assert TextClassification.model_validate(shown) == defaults
     assert {key: sorted(value) for key, value in shown.items() if isinstance(value, dict)} == {
-        key: sorted(value)
-        for key, value in Spec(name="spam", task="text-classification").model_dump().items()
-        if isinstance(value, dict)
+        key: sorted(value) for key, value in defaults.model_dump().items() if isinstance(value, dict)
     }
+
+
+def test_the_table_of_the_other_tasks_has_all_their_keys() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \| (.*) \|$", section("service.toml"), re.MULTILINE)
+    assert {task for task, _, _ in rows} == set(TASKS) - {"text-classification"}
+    for task, *cells in rows:
+        for cell, table in zip(cells, ("preprocess", "postprocess"), strict=True):
+            declared = TASKS[task].model_fields[table].annotation
+            assert declared is not None
+            assert cell == "as above" or set(re.findall(r"`(\w+)`", cell)) == set(declared.model_fields), (task, table)
