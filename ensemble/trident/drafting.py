@@ -166,7 +166,7 @@ class _Draft:
         task = self._options.task
         if task in ("tensors", "text-embedding") or self._is_regression():
             return
-        answer = self._call(self._specimen())
+        answer = probing.run(self._call, self._specimen(), self._options.tokenizer, self._vocabulary)
         name = self._outputs["logits"]
         scores = answer[name]
         self._labels(name, answer)

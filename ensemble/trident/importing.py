@@ -219,17 +219,17 @@ def _batches(service: Service, pipeline: Pipeline, sample: Path | None) -> Itera
 
 
 def _difference(expected: Any, found: Any) -> float:
-    """The largest difference; infinite if shapes, texts or the places of NaN differ."""
+    """The largest difference; infinite if shapes, texts or the places of what is not finite differ."""
     if expected.shape != found.shape:
         return float("inf")
     if expected.dtype.kind in "OSU":
         return 0.0 if (expected == found).all() else float("inf")
-    first, second = expected.astype(np.float64), found.astype(np.float64)
-    if not np.array_equal(np.isnan(first), np.isnan(second)):
+    first, second = expected.astype(np.float64).ravel(), found.astype(np.float64).ravel()
+    finite = np.isfinite(first)
+    if not np.array_equal(first[~finite], second[~finite], equal_nan=True) or not np.isfinite(second[finite]).all():
         return float("inf")
-    same = first == second  # infinite values too
-    distances = np.where(same, 0.0, np.abs(first - second) / np.maximum(1.0, np.abs(first)))
-    return float(np.nanmax(distances, initial=0.0))
+    first, second = first[finite], second[finite]
+    return float(np.max(np.abs(first - second) / np.maximum(1.0, np.abs(first)), initial=0.0))
 
 
 def _described(parts: Mapping[str, str], specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:

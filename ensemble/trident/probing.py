@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,8 @@ def probe(service: Service, pipeline: Pipeline, call: Call | None = None) -> boo
         return False  # nobody knows what its tensors mean
     generator = np.random.default_rng(0)
     for rows, length in BATCHES:
-        outputs = _run(
-            service,
-            pipeline,
-            call,
-            specimen(pipeline.model, pipeline.model_inputs, pipeline.vocabulary, rows, length, generator),
-        )
+        arrays = specimen(pipeline.model, pipeline.model_inputs, pipeline.vocabulary, rows, length, generator)
+        outputs = run(call, arrays, service.tokenizer, pipeline.vocabulary)
         _check_classes(service, pipeline, outputs)
     return has_lengths(service, pipeline) and _bears_padding(service, pipeline, call, generator)
 
@@ -106,15 +103,21 @@ def _values(
     return generator.uniform(0, 1, shape).astype(dtype)
 
 
-def _run(service: Service, pipeline: Pipeline, call: Call, arrays: Arrays) -> Arrays:
+def run(call: Call, arrays: Arrays, tokenizer: Path | None, vocabulary: int) -> Arrays:
+    """Call a model on a specimen.
+
+    Raises:
+        ServiceError: the tokenizer has ids that the model's embedding has not.
+        ExportError: it does not run.
+    """
     try:
         return call(arrays)
     except ExportError as error:
         bound = re.search(r"is not in \[0, (\d+)\)", str(error))
-        if bound is None or not pipeline.vocabulary:
+        if bound is None or not vocabulary:
             raise
         raise ServiceError(
-            f"{service.tokenizer} has {pipeline.vocabulary} token ids and the model's embedding {bound[1]}; "
+            f"{tokenizer} has {vocabulary} token ids and the model's embedding {bound[1]}; "
             "give the tokenizer that the model was trained with"
         ) from None
 
@@ -146,9 +149,9 @@ def _bears_padding(service: Service, pipeline: Pipeline, call: Call, generator: 
         for length in PADDED_LENGTHS
     ]
     together = {own: _padded([arrays[own] for arrays in alone], value) for own, value in pad_values(service, pipeline)}
-    padded = _run(service, pipeline, call, together)
+    padded = run(call, together, service.tokenizer, pipeline.vocabulary)
     for row, arrays in enumerate(alone):
-        for own, expected in _run(service, pipeline, call, arrays).items():
+        for own, expected in run(call, arrays, service.tokenizer, pipeline.vocabulary).items():
             found = padded[own][row : row + 1]
             if expected.ndim > 1 and expected.shape[1] == PADDED_LENGTHS[row] and found.shape[1] == PADDED_WIDTH:
                 found = found[:, : PADDED_LENGTHS[row]]  # a state for each token

@@ -1,0 +1,216 @@
+"""What import finds out of a signature, compares, and refuses, without loading a model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from protobuf_savedmodel import write_savedmodel
+from trident import roles
+from trident.custom_stages import TEMPLATE, check_requirements, new_stage
+from trident.errors import ServiceError
+from trident.importing import ImportOptions, _difference, import_model
+from trident.pipeline import design
+from trident.samples import read_sample
+from trident.savedmodel import ModelTensors, read_tensors
+from trident.service import load_service
+from trident.task_stages import read_custom
+
+
+def tensors(
+    folder: Path, inputs: dict[str, list[int]], outputs: dict[str, list[int]], kind: str = "INT32"
+) -> ModelTensors:
+    path = write_savedmodel(
+        folder / "model.savedmodel",
+        {name: (kind, shape) for name, shape in inputs.items()},
+        {name: ("FP32", shape) for name, shape in outputs.items()},
+    )
+    return read_tensors(path, "serving_default", 8)
+
+
+# -- which tensor plays which part ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (["x"], {"input_ids": "x"}),
+        (["token_ids", "padding_mask"], {"input_ids": "token_ids", "attention_mask": "padding_mask"}),
+        (
+            ["input_word_ids", "input_mask", "input_type_ids"],
+            {"input_ids": "input_word_ids", "attention_mask": "input_mask", "token_type_ids": "input_type_ids"},
+        ),
+    ],
+)
+def test_token_tensors_are_told_apart_by_name(tmp_path: Path, names: list[str], parts: dict[str, str]) -> None:
+    found = roles.text_inputs(tensors(tmp_path, {name: [-1, -1] for name in names}, {"y": [-1, 2]}))
+    assert found == parts
+
+
+def test_token_tensors_that_cannot_be_told_apart_must_be_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        ServiceError, match=r"takes \['a', 'b'\], which cannot be told apart; say .* --input input_ids="
+    ):
+        roles.text_inputs(tensors(tmp_path, {"a": [-1, -1], "b": [-1, -1]}, {"y": [-1, 2]}))
+
+
+def test_a_string_input_takes_the_text_itself(tmp_path: Path) -> None:
+    assert roles.text_inputs(tensors(tmp_path, {"x": [-1]}, {"y": [-1, 2]}, kind="STRING")) == {"cleaned": "x"}
+
+
+def test_of_several_outputs_the_one_named_like_its_part_is_taken(tmp_path: Path) -> None:
+    model = tensors(tmp_path, {"x": [-1, 3]}, {"probs": [-1, 2], "hidden": [-1, 9]})
+    assert roles.output(model, "logits") == {"logits": "probs"}
+    with pytest.raises(ServiceError, match=r"gives \['hidden', 'probs'\]; say which to take with --output output=NAME"):
+        roles.output(model, "output")
+
+
+def test_token_states_and_vectors_are_told_apart_by_rank(tmp_path: Path) -> None:
+    states = tensors(tmp_path / "a", {"x": [-1, -1]}, {"y": [-1, -1, 8]})
+    vector = tensors(tmp_path / "b", {"x": [-1, -1]}, {"y": [-1, 8]})
+    both = tensors(tmp_path / "c", {"x": [-1, -1]}, {"last_hidden_state": [-1, -1, 8], "other": [-1, 8]})
+    assert roles.embedding_output(states) == {"states": "y"}
+    assert roles.embedding_output(vector) == {"vector": "y"}
+    assert roles.embedding_output(both) == {"states": "last_hidden_state"}
+
+
+@pytest.mark.parametrize(
+    ("scores", "activation"),
+    [
+        ([[0.2, 0.8]], "none"),
+        ([[0.9, 0.8]], "none"),
+        ([[-1.0, 3.0]], "softmax"),
+        ([[-1.0]], "sigmoid"),
+        ([[0.4]], "none"),
+    ],
+)
+def test_what_is_still_to_be_done_to_scores(scores: list[list[float]], activation: str) -> None:
+    assert roles.activation(np.array(scores, np.float32)) == activation
+
+
+# -- comparison -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expected", "found", "difference"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], 0.0),
+        ([0.5], [0.75], 0.25),
+        ([100.0], [101.0], 0.01),
+        ([np.nan, 1.0], [np.nan, 1.0], 0.0),
+        ([np.nan], [1.0], np.inf),
+        ([np.inf], [np.inf], 0.0),
+        ([np.inf], [1.0], np.inf),
+        ([1.0], [1.0, 1.0], np.inf),
+        ([b"a"], [b"a"], 0.0),
+        ([b"a"], [b"b"], np.inf),
+    ],
+)
+def test_the_difference_of_two_answers(expected: list[Any], found: list[Any], difference: float) -> None:
+    kind = object if isinstance(expected[0], bytes) else np.float32
+    assert _difference(np.array(expected, kind), np.array(found, kind)) == pytest.approx(difference)
+
+
+# -- refusals before anything is loaded -----------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_no_service_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "services" / "mine").mkdir(parents=True)
+    (tmp_path / "services" / "mine" / "diary.txt").write_text("dear diary")
+    model = write_savedmodel(tmp_path / "m", {"x": ("FP32", [-1, 2])}, {"y": ("FP32", [-1, 2])})
+    with pytest.raises(ServiceError, match="exists and is no service folder"):
+        import_model(model, "mine", tmp_path / "services", ImportOptions("tensors"))
+    assert (tmp_path / "services" / "mine" / "diary.txt").read_text() == "dear diary"
+
+
+def test_what_is_no_model_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "model.keras").write_bytes(b"\x80\x04K\x01.")
+    with pytest.raises(ServiceError, match="pickle"):
+        import_model(tmp_path / "model.keras", "mine", tmp_path / "services", ImportOptions("tensors"))
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+# -- stages of the user's own ---------------------------------------------------------------------------------------
+
+
+def test_the_template_declares_its_tensors_and_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "stages" / "mine.py"
+    new_stage(path)
+    assert path.read_bytes() == TEMPLATE.read_bytes()
+    declared = read_custom(path)
+    assert [(tensor.name, tensor.data_type, tensor.dims) for tensor in declared["INPUTS"]] == [
+        ("text", "TYPE_STRING", (1,))
+    ]
+    with pytest.raises(ServiceError, match="exists; choose another name"):
+        new_stage(path)
+
+
+@pytest.mark.parametrize(
+    ("code", "fault"),
+    [
+        ("x = 1\n", "has no INPUTS and no OUTPUTS"),
+        ("INPUTS = {}\nOUTPUTS = make()\n", "must be written out as"),
+        ("INPUTS = [1]\nOUTPUTS = {}\n", "must be written out as"),
+        ("INPUTS = {\n", "must be written out as"),
+    ],
+)
+def test_a_stage_that_does_not_say_its_tensors_is_refused(tmp_path: Path, code: str, fault: str) -> None:
+    (tmp_path / "stage.py").write_text(code)
+    with pytest.raises(ServiceError, match=fault):
+        read_custom(tmp_path / "stage.py")
+
+
+def test_a_stage_is_read_and_not_run(tmp_path: Path) -> None:
+    (tmp_path / "stage.py").write_text('INPUTS = {"x": ("FP32", [1])}\nOUTPUTS = INPUTS_ = {}\nraise SystemExit(9)\n')
+    assert read_custom(tmp_path / "stage.py")["INPUTS"][0].name == "x"
+
+
+@pytest.mark.parametrize(
+    ("requirement", "fault"),
+    [("no-such-package-here", "is not installed"), ("numpy>999", "is installed as 1"), ("???", "cannot be read")],
+)
+def test_requirements_must_be_installed(requirement: str, fault: str) -> None:
+    check_requirements(["numpy", "numpy>=1.20"])
+    with pytest.raises(ServiceError, match=fault):
+        check_requirements(["numpy", requirement])
+
+
+# -- samples --------------------------------------------------------------------------------------------------------
+
+
+def test_a_sample_of_texts_goes_through_the_tokenizer(service_folder: Path, tmp_path: Path) -> None:
+    service = load_service(service_folder)
+    (tmp_path / "texts.txt").write_text("free prize\n\nhello\n", encoding="utf-8")
+    (arrays,) = read_sample(tmp_path / "texts.txt", service, design(service))
+    assert arrays["input_ids"].tolist() == [[2, 3], [4, 0]]
+    (tmp_path / "texts.txt").write_bytes(b"\xff")
+    with pytest.raises(ServiceError, match="expected a text a line"):
+        list(read_sample(tmp_path / "texts.txt", service, design(service)))
+
+
+def test_a_sample_of_arrays_must_have_the_signatures_names_and_no_pickles(service_folder: Path, tmp_path: Path) -> None:
+    (service_folder / "service.toml").write_text('name = "spam"\ntask = "tensors"\n')
+    service = load_service(service_folder)
+    pipeline = design(service)
+    np.savez(tmp_path / "good.npz", input_ids=np.array([[1, 2]]))
+    (arrays,) = read_sample(tmp_path / "good.npz", service, pipeline)
+    assert arrays["input_ids"].dtype == np.dtype(np.int32)
+    assert arrays["input_ids"].tolist() == [[1, 2]]
+    np.savez(tmp_path / "other.npz", x=np.array([[1, 2]]))
+    with pytest.raises(ServiceError, match=r"has \['x'\]; the signature takes \['input_ids'\]"):
+        list(read_sample(tmp_path / "other.npz", service, pipeline))
+    np.savez(tmp_path / "pickled.npz", input_ids=np.array([{"a": 1}], object))
+    with pytest.raises(ServiceError, match="cannot be read"):
+        list(read_sample(tmp_path / "pickled.npz", service, pipeline))
+
+
+def test_a_tabular_services_file_and_model_must_fit(service_folder: Path) -> None:
+    write_savedmodel(
+        service_folder / "model.savedmodel", {"features": ("FP32", [-1, 3])}, {"output": ("FP32", [-1, 1])}
+    )
+    (service_folder / "service.toml").write_text('name = "spam"\ntask = "tabular"\n')
+    columns = [{"name": "rooms", "type": "number"}]
+    (service_folder / "features.json").write_text(json.dumps({"columns": columns}))
+    with pytest.raises(ServiceError, match=r"makes 1 numbers for 'features', and the model takes \[3\]"):
+        design(load_service(service_folder))
