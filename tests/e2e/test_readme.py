@@ -82,6 +82,8 @@ class Terminal:
         return re.sub(r"\b800[012]\b", lambda match: self.ports[match.group()], text)
 
     def _serve(self) -> str:
+        if self.server is not None:  # the one before has been stopped
+            self.server.communicate(timeout=60)
         options = [
             f"--{name}-port={self.ports[port]}"
             for name, port in (("http", "8000"), ("grpc", "8001"), ("metrics", "8002"))
@@ -181,10 +183,13 @@ def test_the_service_toml_shows_all_keys_with_their_defaults() -> None:
 
 
 def test_the_table_of_the_other_tasks_has_all_their_keys() -> None:
-    rows = re.findall(r"^\| `([a-z-]+)` \| (.*) \| (.*) \|$", section("service.toml"), re.MULTILINE)
+    rows = re.findall(r"^\| `([a-z-]+)` \|(.*)\|(.*)\|$", section("service.toml"), re.MULTILINE)
     assert {task for task, _, _ in rows} == set(TASKS) - {"text-classification"}
     for task, *cells in rows:
         for cell, table in zip(cells, ("preprocess", "postprocess"), strict=True):
             declared = TASKS[task].model_fields[table].annotation
             assert declared is not None
-            assert cell == "as above" or set(re.findall(r"`(\w+)`", cell)) == set(declared.model_fields), (task, table)
+            assert cell.strip() == "as above" or set(re.findall(r"`(\w+)`", cell)) == set(declared.model_fields), (
+                task,
+                table,
+            )

@@ -208,3 +208,13 @@ def test_rows_without_a_request_become_zeros() -> None:
     executor.check(feeds)
     assert feeds["ids"].tolist() == [[0, 0], [4, 5]]
     assert garbage[0, 1] == -3, "the request's memory belongs to Triton"
+
+
+def test_a_refused_request_keeps_nothing_of_its_batch_alive() -> None:
+    """An error with a traceback would hold the frames, and with them the shared memory of the whole batch."""
+    requests, _, _, _ = run([[[1]], [[99]]])
+    error = requests[1].error
+    assert error is not None
+    assert error.__traceback__ is None
+    assert error.__cause__ is None
+    assert error.__context__ is None

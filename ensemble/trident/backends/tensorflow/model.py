@@ -92,7 +92,8 @@ class TritonPythonModel:
                 self._executor.check(feeds)
                 checked.append(Request(index, feeds, frozenset(request.requested_output_names())))
             except InvalidInput as error:
-                refused = error
+                # Without its traceback, which holds this frame and with it the requests' shared memory.
+                refused = error.with_traceback(None)
                 responses[index] = self._refuse(error)
         if refused is None or not self._plan.sequence:
             return checked

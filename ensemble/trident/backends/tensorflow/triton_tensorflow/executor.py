@@ -239,8 +239,10 @@ class Executor:
         except (InvalidInput, Failure, BadOutput) as error:
             requests = list({unit.request.index: unit.request for unit in alive}.values())
             if len(requests) == 1 or not self._repeatable:
+                # Without its cause and traceback, whose frames hold the requests' shared memory.
+                error.__cause__ = error.__context__ = None
                 for request in requests:
-                    request.error = error
+                    request.error = error.with_traceback(None)
                 return
             self.counts.retries += 1  # find the one that TensorFlow refuses; its neighbours get their answers
             for request in requests:

@@ -288,7 +288,8 @@ def _pad(settings: Settings, dtype: Any, spec: TensorSpec) -> Any:
         number = dtype(0) if value is None else dtype(value)
     except (KeyError, ValueError, OverflowError):
         number = None
-    if number is None or (value is not None and np.issubdtype(dtype, np.integer) and int(value) != int(number)):
+    whole = value is None or not np.issubdtype(dtype, np.integer) or (number is not None and int(value) == int(number))
+    if number is None or not whole or not np.isfinite(number):  # 1e6 is infinite in FP16
         parameter = f"{PAD}.{spec.name}" if own else PAD
         raise ValueError(f"parameter {parameter} is '{value}'; expected a {spec.data_type} for input '{spec.name}'")
     return number
