@@ -32,41 +32,43 @@ Request = Literal["columns", "record"]
 
 # ruff: noqa: E501  (an option a line, as in --help)
 def import_(
-    model: Annotated[Path, typer.Argument(help="A .keras or .h5 file, or the folder of a SavedModel.")],
-    task: Annotated[Task, typer.Option(help="What the service does; the README has an example of each.")],
-    name: Annotated[str, typer.Option(help="Name of the service.")],
-    services: Annotated[Path, typer.Option(help="Where service folders lie.")] = Path("services"),
-    tokenizer: Annotated[Path | None, typer.Option(help="tokenizer.json, vocab.txt, or Keras' Tokenizer.to_json().")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A label a line, in the order of the model's outputs.")] = None,
-    features: Annotated[Path | None, typer.Option(help="tabular: features.json, how records become numbers.")] = None,
-    signature: Annotated[str, typer.Option(help="Of a SavedModel.")] = "serving_default",
-    max_length: Annotated[int | None, typer.Option(min=1, max=8192, help="Tokens of a text that count.", show_default="the model's, else 128")] = None,
-    padding: Annotated[Padding | None, typer.Option(help="pre, post: to --max-length, at that end.", show_default="longest")] = None,
-    truncation: Annotated[Truncation | None, typer.Option(help="Which end of a long text goes.", show_default="post; Keras: pre")] = None,
-    lowercase: Annotated[bool | None, typer.Option(help="Of a vocab.txt.", show_default="found out")] = None,
-    activation: Annotated[Activation | None, typer.Option(help="What makes scores of the outputs.", show_default="found out")] = None,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A .keras or .h5 file, or a SavedModel's folder.", show_default=False)],
+    task: Annotated[Task, typer.Option(metavar="TASK", help="What the service does, see above.", show_default=False)],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Of the service.", show_default=False)],
+    services: Annotated[Path, typer.Option(metavar="DIR", help="Where service folders lie.")] = Path("services"),
+    tokenizer: Annotated[Path | None, typer.Option(metavar="FILE", help="tokenizer.json, vocab.txt or Keras' JSON.")] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="A label a line, as the outputs are ordered.")] = None,
+    features: Annotated[Path | None, typer.Option(metavar="FILE", help="tabular: how records become numbers.")] = None,
+    signature: Annotated[str, typer.Option(metavar="NAME", help="Of a SavedModel.")] = "serving_default",
+    max_length: Annotated[int | None, typer.Option(metavar="N", min=1, max=8192, help="Tokens of a text; else the model's, or 128.")] = None,
+    padding: Annotated[Padding | None, typer.Option(metavar="longest|pre|post", help="pre, post: to --max-length, there.")] = None,
+    truncation: Annotated[Truncation | None, typer.Option(metavar="pre|post", help="Where a long text loses tokens.")] = None,
+    lowercase: Annotated[bool | None, typer.Option(help="Of a vocab.txt; else found out.")] = None,
+    activation: Annotated[Activation | None, typer.Option(metavar="softmax|sigmoid|none", help="Else found out.")] = None,
     multi_label: Annotated[bool, typer.Option("--multi-label", help="Any number of labels may be right.")] = False,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Labels of an answer.", show_default="1; multi-label: all")] = None,
-    threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out labels below it.", show_default="0; multi-label: 0.5")] = None,
-    pooling: Annotated[Pooling | None, typer.Option(help="text-embedding: of token states.", show_default="mean")] = None,
-    image_size: Annotated[str | None, typer.Option(metavar="HxW", help="Height and width.", show_default="the model's")] = None,
-    scaling: Annotated[Scaling | None, typer.Option(help="Of pixels; tf, caffe, torch as Keras Applications.", show_default="none")] = None,
-    resize: Annotated[Resize | None, typer.Option(help="How an image gets its size.", show_default="stretch")] = None,
+    top_k: Annotated[int | None, typer.Option(metavar="N", min=1, help="Labels of an answer; else 1, or all.")] = None,
+    threshold: Annotated[float | None, typer.Option(metavar="X", min=0, max=1, help="Leave out lower scores; else 0, or 0.5.")] = None,
+    pooling: Annotated[Pooling | None, typer.Option(metavar="mean|cls|max", help="Of token states; else mean.")] = None,
+    image_size: Annotated[str | None, typer.Option(metavar="HxW", help="Height and width; else the model's.")] = None,
+    scaling: Annotated[Scaling | None, typer.Option(metavar="KIND", help="Pixels: none, unit, tf, caffe, torch.")] = None,
+    resize: Annotated[Resize | None, typer.Option(metavar="KIND", help="Images: stretch, crop, pad.")] = None,
     invert: Annotated[bool, typer.Option("--invert", help="Black and white change places.")] = False,
-    request: Annotated[Request | None, typer.Option(help="tabular: an input a column, or JSON records.", show_default="columns")] = None,
-    input_: Annotated[list[str] | None, typer.Option("--input", metavar="PART=NAME", help="Which tensor plays a part (input_ids, ...); tensors: renames.", show_default="found out")] = None,
-    output: Annotated[list[str] | None, typer.Option(metavar="PART=NAME", help="Likewise (logits, states, vector, output).", show_default="found out")] = None,
-    preprocess: Annotated[Path | None, typer.Option(help="A stage of your own; `trident new stage` begins one.")] = None,
-    postprocess: Annotated[Path | None, typer.Option(help="Likewise, behind the model.")] = None,
-    requirement: Annotated[list[str] | None, typer.Option(help="What these stages import, as pip takes it.", show_default="none")] = None,
-    sample: Annotated[Path | None, typer.Option(help="Verify on these too: a text a line, or .npz.")] = None,
+    request: Annotated[Request | None, typer.Option(metavar="columns|record", help="tabular: inputs, or JSON.")] = None,
+    input_: Annotated[list[str] | None, typer.Option("--input", metavar="PART=NAME", help="input_ids=..., pixels=...; renames tensors.")] = None,
+    output: Annotated[list[str] | None, typer.Option(metavar="PART=NAME", help="logits=..., states=..., output=...")] = None,
+    preprocess: Annotated[Path | None, typer.Option(metavar="FILE", help="Your own stage, see `trident new stage`.")] = None,
+    postprocess: Annotated[Path | None, typer.Option(metavar="FILE", help="Likewise, behind the model.")] = None,
+    requirement: Annotated[list[str] | None, typer.Option(metavar="PACKAGE", help="That your stages import.")] = None,
+    sample: Annotated[Path | None, typer.Option(metavar="FILE", help="Verify on it too: a text a line, or .npz.")] = None,
     allow_unsafe: Annotated[bool, typer.Option("--allow-unsafe", help="Run Python code that the file holds.")] = False,
-    custom_objects: Annotated[str | None, typer.Option(metavar="MODULE", help="Module with the model's own classes.")] = None,
+    custom_objects: Annotated[str | None, typer.Option(metavar="MODULE", help="With the model's own classes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:  # fmt: skip
-    """Turn a trained model into a service folder.
+    """Turn a trained model into a service folder, verified against the original.
 
-    The export is loaded again and must agree with the original; a service of that name is replaced.
+    \b
+    TASK: text-classification, text-embedding, token-classification,
+          image-classification, tabular, tensors
     """
     from trident.importing import ImportOptions, import_model
 

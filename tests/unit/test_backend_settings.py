@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from triton_tensorflow.plan import _pad
 from triton_tensorflow.server_options import parse
-from triton_tensorflow.settings import OpenVino, default_max_batch_size, read_settings
+from triton_tensorflow.settings import OpenVino, Settings, default_max_batch_size, read_settings
+from triton_tensorflow.signatures import TensorSpec
 
 
 def parameters(**values: str) -> dict[str, Any]:
@@ -78,3 +81,13 @@ def test_the_command_line_is_found_among_the_processes_that_started_this_one() -
     line = [sys.executable, "-c", parent, "--backend-config=tensorflow,default-max-batch-size=16"]
     result = subprocess.run(line, capture_output=True, text=True, check=True, cwd=backend)
     assert result.stdout == "{'default-max-batch-size': '16'}\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [("1e6", np.float16), ("nan", np.float32), ("2.5", np.int32), ("-1", np.uint8)]
+)
+def test_a_padding_value_must_fit_its_data_type(value: str, dtype: Any) -> None:
+    spec = TensorSpec("x", "x:0", "DT_FLOAT", (-1, -1))
+    with pytest.raises(ValueError, match=rf"parameter PAD_VALUE.x is '{value}'; expected"):
+        _pad(Settings(pad_values={"x": value}), dtype, spec)
+    assert _pad(Settings(pad_values={"": value, "x": "7"}), dtype, spec) == 7

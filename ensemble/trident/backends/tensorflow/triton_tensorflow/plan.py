@@ -285,7 +285,8 @@ def _pad(settings: Settings, dtype: Any, spec: TensorSpec) -> Any:
     try:
         if dtype is np.bool_:
             return FLAGS[(value or "0").lower()]
-        number = dtype(0) if value is None else dtype(value)
+        with np.errstate(over="ignore"):
+            number = dtype(0) if value is None else dtype(value)
     except (KeyError, ValueError, OverflowError):
         number = None
     whole = value is None or not np.issubdtype(dtype, np.integer) or (number is not None and int(value) == int(number))
