@@ -69,6 +69,8 @@ class _Draft:
         self._outputs = _told("--output", options.outputs, self._model.outputs) or self._find_outputs()
         if "preprocess" not in options.stages:
             self._before()
+        elif options.task in TEXT_TASKS:
+            self._preprocess = {"tokenizer": ""}
         if "postprocess" not in options.stages:
             self._behind()
         values = {
@@ -122,6 +124,11 @@ class _Draft:
                 raise ServiceError(
                     "the task 'tabular' needs --features features.json, which says how records become numbers"
                 )
+            if len(self._model.inputs) > 1:
+                raise ServiceError(
+                    f"the model takes {sorted(self._model.inputs)}; a tabular service needs one input of N numbers. "
+                    "Join them in the model, or import it with --task tensors"
+                )
             shutil.copyfile(self._options.features, self._folder / "features.json")
 
     def _text(self) -> None:
@@ -154,6 +161,8 @@ class _Draft:
             raise ServiceError(f"input '{name}' has dims {dims}; expected height, width and channels")
         sizes = dict(zip(("height", "width", "channels"), dims, strict=True))
         self._preprocess = {key: size for key, size in sizes.items() if size > 0}
+        if "scaling" not in self._options.preprocess:
+            self._notes.append("pixels go into the model as 0 to 255; --scaling says otherwise")
         missing = sorted(set(sizes) - set(self._preprocess) - set(self._options.preprocess) - {"channels"})
         if missing:
             raise ServiceError(
@@ -173,10 +182,14 @@ class _Draft:
         if task == "token-classification":
             self._postprocess |= {"softmax": not roles.exclusive(scores)}
             return
-        kind = roles.activation(scores)
+        kind = roles.activation(scores, self._options.multi_label)
         self._postprocess |= {"activation": kind}
         if "activation" not in self._options.postprocess:
             self._notes.append(_ACTIVATIONS[kind])
+        if self._options.multi_label:
+            self._postprocess |= {"top_k": scores.shape[-1], "threshold": MULTI_LABEL_THRESHOLD}
+        elif kind == "none" and scores.shape[-1] > 1 and not roles.exclusive(scores):
+            self._notes.append("the scores of an item do not add up to 1; --multi-label lets several labels be right")
 
     def _specimen(self) -> dict[str, NDArray[Any]]:
         generator = np.random.default_rng(2)
@@ -210,6 +223,9 @@ def _told(option: str, parts: Mapping[str, str], known: Mapping[str, Any]) -> di
     for part, name in parts.items():
         if name not in known:
             raise ServiceError(f"{option} {part}={name}: the signature has no '{name}'; it has {sorted(known)}")
+    left = sorted(set(known) - set(parts.values()))
+    if parts and left and option == "--input":
+        raise ServiceError(f"--input leaves out {left}; say which parts they play, too: --input PART={left[0]}")
     return dict(parts)
 
 
@@ -230,5 +246,5 @@ def _paired(stage: Path, side: str, known: Mapping[str, Any]) -> dict[str, str]:
 _ACTIVATIONS = {
     "none": "the model gives probabilities, which are taken as they are",
     "softmax": "the model gives logits, of which softmax makes probabilities",
-    "sigmoid": "the model gives one logit, of which the logistic function makes a probability",
+    "sigmoid": "the model gives logits, of each of which the logistic function makes a probability",
 }

@@ -64,7 +64,7 @@ def import_(
     custom_objects: Annotated[str | None, typer.Option(metavar="MODULE", help="With the model's own classes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:  # fmt: skip
-    """Turn a trained model into a service folder, verified against the original.
+    r"""Turn a trained model into a service folder, verified against the original.
 
     \b
     TASK: text-classification, text-embedding, token-classification,
@@ -73,9 +73,6 @@ def import_(
     from trident.importing import ImportOptions, import_model
 
     height, width = _size(image_size)
-    if multi_label:
-        activation, top_k = activation or "sigmoid", top_k or _lines(labels)
-        threshold = 0.5 if threshold is None else threshold
     options = ImportOptions(
         task=task,
         tokenizer=tokenizer,
@@ -99,6 +96,7 @@ def import_(
         postprocess=_given(activation=activation, top_k=top_k, threshold=threshold, pooling=pooling),
         stages=_given(preprocess=preprocess, postprocess=postprocess),
         requirements=tuple(requirement or ()),
+        multi_label=multi_label,
         sample=sample,
         allow_unsafe=allow_unsafe,
         custom_objects=custom_objects,
@@ -142,10 +140,6 @@ def _size(text: str | None) -> tuple[int | None, int | None]:
     if found is None:
         raise ServiceError(f"--image-size is '{text}'; expected HEIGHTxWIDTH in pixels, such as 224x224")
     return int(found[1]), int(found[2])
-
-
-def _lines(labels: Path | None) -> int | None:
-    return len(labels.read_text(encoding="utf-8").splitlines()) if labels is not None else None
 
 
 def _print(report: "ImportReport") -> None:

@@ -1,6 +1,7 @@
 """Keras models of versions 2 and 3: loaded as they are, called as they are, and exported as a SavedModel."""
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ class KerasModel:
 def _objects(file: ModelFile, module_name: str | None) -> dict[str, Any]:
     if module_name is None:
         return {}
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` finds modules
     try:
         module = importlib.import_module(module_name)
     except ImportError as error:

@@ -86,11 +86,11 @@ def embedding_output(model: ModelTensors) -> dict[str, str]:
     raise ServiceError(f"the signature gives {sorted(ranks)}; say which with --output states=NAME or vector=NAME")
 
 
-def activation(outputs: NDArray[Any]) -> str:
+def activation(outputs: NDArray[Any], multi_label: bool) -> str:
     """What is still to be done to scores: `none` if they are probabilities already, else `softmax` or `sigmoid`."""
     if outputs.min() >= 0 and outputs.max() <= 1:
         return "none"
-    return "sigmoid" if outputs.shape[-1] == 1 else "softmax"
+    return "sigmoid" if multi_label or outputs.shape[-1] == 1 else "softmax"
 
 
 def exclusive(outputs: NDArray[Any]) -> bool:

@@ -60,7 +60,8 @@ def read_tensors(folder: Path, signature: str, max_batch_size: int) -> ModelTens
         found = read_signature(folder, settings.graph_tag, signature)
         autofill.complete(config, folder.parent, settings, max_batch_size)
     except ValueError as error:
-        raise ServiceError(str(error)) from None
+        remedy = "a service carries no scalars: give it the shape [1] in the signature and export again"
+        raise ServiceError(str(error).replace("expected its dims in config.pbtxt", remedy)) from None
     inputs, outputs = ({entry["name"]: entry for entry in config[kind]} for kind in ("input", "output"))
     return ModelTensors(found, config["max_batch_size"], inputs, outputs)
 

@@ -202,6 +202,11 @@ def _pad_id(tokenizer: Tokenizer) -> int | None:
 def _vocabulary(path: Path, text: str) -> dict[str, int]:
     """Token → id of a vocab.txt, where a token's line is its id."""
     ids: dict[str, int] = {}
+    if not _lines(text)[0]:
+        raise ServiceError(
+            f"{path}: line 1 is empty, as in the vocabulary of a TextVectorization layer, which is no tokenizer of "
+            "BERT's; put that layer into the model, which then takes text, or write a stage of your own (--preprocess)"
+        )
     for number, token in enumerate(_lines(text)):
         if token in ids:
             raise ServiceError(

@@ -119,9 +119,8 @@ def _imports(folder: Path, fashion: Path) -> Iterator[tuple[str, Path, ImportOpt
     yield "records", folder / "houses.keras", ImportOptions("tabular", features=features, preprocess=record)
 
     words = _tokenizer(folder / "words.json", ["sports", "cash", "both", "a", "b", "c"])
-    multi = {"top_k": 3, "threshold": 0.5, "activation": "none"}
     topics = _lines(folder / "topics.txt", import_models.TOPICS)
-    options = ImportOptions("text-classification", tokenizer=words, labels=topics, postprocess=multi)
+    options = ImportOptions("text-classification", tokenizer=words, labels=topics, multi_label=True)
     yield "topics", folder / "topics.keras", options
 
     names = _tokenizer(folder / "names.json", list(import_models.NAMES))

@@ -4,6 +4,8 @@
 number may differ. `trident serve` goes to the background, and all ports are moved to free ones.
 """
 
+import dataclasses
+import json
 import os
 import re
 import shutil
@@ -19,10 +21,11 @@ from conftest import ROOT
 from e2e_project import Project
 from trident.server.lifecycle import _choose_ports
 from trident.service import TASKS, TextClassification
+from trident.stages.tabular.features import Category, Number, read_features
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 INSTALL = "trident backend install /opt/tritonserver/backends"
-KINDS = {"sh", "text", "console", "python", "toml"}
+KINDS = {"sh", "text", "console", "python", "toml", "json"}
 
 
 def section(title: str) -> str:
@@ -180,6 +183,15 @@ def test_the_service_toml_shows_all_keys_with_their_defaults() -> None:
     assert {key: sorted(value) for key, value in shown.items() if isinstance(value, dict)} == {
         key: sorted(value) for key, value in defaults.model_dump().items() if isinstance(value, dict)
     }
+
+
+def test_the_features_file_shows_every_key(tmp_path: Path) -> None:
+    (text,) = blocks("json")
+    (tmp_path / "features.json").write_text(text, encoding="utf-8")
+    features = read_features(tmp_path / "features.json")
+    assert features.widths() == {"features": 4}
+    shown = {key for column in json.loads(text)["columns"] for key in column}
+    assert shown == {"type"} | {field.name for kind in (Number, Category) for field in dataclasses.fields(kind)}
 
 
 def test_the_table_of_the_other_tasks_has_all_their_keys() -> None:

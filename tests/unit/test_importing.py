@@ -86,7 +86,8 @@ def test_token_states_and_vectors_are_told_apart_by_rank(tmp_path: Path) -> None
     ],
 )
 def test_what_is_still_to_be_done_to_scores(scores: list[list[float]], activation: str) -> None:
-    assert roles.activation(np.array(scores, np.float32)) == activation
+    assert roles.activation(np.array(scores, np.float32), multi_label=False) == activation
+    assert roles.activation(np.array(scores, np.float32), multi_label=True) == activation.replace("softmax", "sigmoid")
 
 
 # -- comparison -----------------------------------------------------------------------------------------------------
@@ -153,6 +154,8 @@ def test_the_template_declares_its_tensors_and_is_never_overwritten(tmp_path: Pa
         ("INPUTS = {}\nOUTPUTS = make()\n", "must be written out as"),
         ("INPUTS = [1]\nOUTPUTS = {}\n", "must be written out as"),
         ("INPUTS = {\n", "must be written out as"),
+        ('INPUTS = {"x": ("INT99", [1])}\nOUTPUTS = {}\n', "'x' is INT99; expected BOOL, FP16"),
+        ("import no_such_package_here\nINPUTS = {}\nOUTPUTS = {}\n", "imports 'no_such_package_here', which is not"),
     ],
 )
 def test_a_stage_that_does_not_say_its_tensors_is_refused(tmp_path: Path, code: str, fault: str) -> None:

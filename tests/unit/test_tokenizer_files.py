@@ -386,3 +386,9 @@ def test_what_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_file_that_cannot_be_read_is_refused() -> None:
     with pytest.raises(ServiceError, match=r"^/proc/self/mem cannot be read \(Input/output error\); expected "):
         read_tokenizer(Path("/proc/self/mem"), None)
+
+
+def test_the_vocabulary_of_a_text_vectorization_layer_is_no_vocab_txt(tmp_path: Path) -> None:
+    (tmp_path / "vocab.txt").write_text("\n[UNK]\nfree\nprize\n", encoding="utf-8")
+    with pytest.raises(ServiceError, match="line 1 is empty, as in the vocabulary of a TextVectorization layer"):
+        read_tokenizer(tmp_path / "vocab.txt", None)
