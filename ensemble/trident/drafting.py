@@ -13,7 +13,7 @@ from trident import probing, roles, savedmodel
 from trident.custom_stages import check_requirements
 from trident.errors import ServiceError
 from trident.savedmodel import Call, ModelTensors
-from trident.service import TASKS, explain, write_spec
+from trident.service import TASKS, Spec, explain, write_spec
 from trident.task_stages import read_custom
 from trident.tokenizer_files import read_tokenizer
 
@@ -26,12 +26,12 @@ SPECIMEN_ROWS, SPECIMEN_LENGTH = 8, 12
 MULTI_LABEL_THRESHOLD = 0.5
 
 
-def draft(folder: Path, name: str, options: "ImportOptions", model: Call) -> list[str]:
+def draft(folder: Path, former: Spec | None, options: "ImportOptions", model: Call) -> list[str]:
     """Write a service folder around the SavedModel that lies in it.
 
     Args:
-        folder: has model.savedmodel.
-        name: of the service.
+        folder: has model.savedmodel, and the service's name.
+        former: the service that will be replaced, if there is one.
         options: what was told.
         model: the SavedModel, loaded.
 
@@ -43,15 +43,14 @@ def draft(folder: Path, name: str, options: "ImportOptions", model: Call) -> lis
     """
     if options.task not in TASKS:
         raise ServiceError(f"task is '{options.task}'; expected one of {', '.join(TASKS)}")
-    return _Draft(folder, name, options, model).write()
+    return _Draft(folder, options, model).write(former)
 
 
 class _Draft:
     """The tables of a service.toml in the making."""
 
-    def __init__(self, folder: Path, name: str, options: "ImportOptions", model: Call) -> None:
+    def __init__(self, folder: Path, options: "ImportOptions", model: Call) -> None:
         self._folder = folder
-        self._name = name
         self._options = options
         self._call = model
         self._model: ModelTensors = savedmodel.read_tensors(folder / "model.savedmodel", options.signature, 1)
@@ -62,7 +61,7 @@ class _Draft:
         self._outputs: dict[str, str] = {}
         self._notes: list[str] = []
 
-    def write(self) -> list[str]:
+    def write(self, former: Spec | None) -> list[str]:
         """Write service.toml and the files that it names; returns the notes."""
         options = self._options
         self._inputs = _told("--input", options.inputs, self._model.inputs) or self._find_inputs()
@@ -74,13 +73,15 @@ class _Draft:
         if "postprocess" not in options.stages:
             self._behind()
         values = {
-            "name": self._name,
+            "name": self._folder.name,
             "task": options.task,
             "model": {"signature": options.signature, "inputs": self._inputs, "outputs": self._outputs},
             "preprocess": self._preprocess | dict(options.preprocess),
             "postprocess": self._postprocess | dict(options.postprocess),
             "custom": self._custom(),
         }
+        if former is not None:
+            values |= {"description": former.description, "serving": former.serving.model_dump()}
         kind = TASKS[options.task]
         try:
             spec = kind.model_validate(values)

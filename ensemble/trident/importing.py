@@ -24,7 +24,7 @@ from trident.placement import Placement
 from trident.progress import bar
 from trident.samples import read_sample
 from trident.savedmodel import Arrays, Call
-from trident.service import Service, check_name, load_service
+from trident.service import Service, Spec, check_name, former_spec, load_service
 
 TOLERANCE = 1e-5
 LENGTHS, ROWS = (1, 5, 12, 32), (1, 3, 8)
@@ -104,7 +104,8 @@ class ImportReport:
 def import_model(path: Path, name: str, services: Path, options: ImportOptions) -> ImportReport:
     """Turn a trained model into a service folder.
 
-    A service folder of that name is replaced when the new one is complete.
+    A service folder of that name is replaced when the new one is complete; its description and its [serving] table
+    are kept.
 
     Args:
         path: .keras, .h5 or a SavedModel's folder, whatever its name.
@@ -117,8 +118,7 @@ def import_model(path: Path, name: str, services: Path, options: ImportOptions) 
         ExportError: it does not load, or its export does not agree with it.
     """
     folder = services / check_name(name)
-    if folder.exists() and not (folder / "service.toml").is_file():
-        raise ServiceError(f"{folder} exists and is no service folder; choose another --name or --services")
+    former = former_spec(folder)
     file = inspect_model(path)
     _check_code(file, options)
     services.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def import_model(path: Path, name: str, services: Path, options: ImportOptions) 
         staging = Path(aside) / name
         staging.mkdir()
         try:
-            report = _import_into(staging, file, options)
+            report = _import_into(staging, file, options, former)
         except TridentError as error:  # nobody can look into the folder that is gone by then
             raise type(error)(str(error).replace(f"{staging}/", "")) from error
         with Placement(Path(aside) / "replaced") as placement:
@@ -134,14 +134,14 @@ def import_model(path: Path, name: str, services: Path, options: ImportOptions) 
     return replace(report, service=folder)
 
 
-def _import_into(staging: Path, file: ModelFile, options: ImportOptions) -> ImportReport:
+def _import_into(staging: Path, file: ModelFile, options: ImportOptions, former: Spec | None) -> ImportReport:
     """Write the service folder and verify it."""
     with bar(f"Importing {file.path}", STEPS) as done:
         original, loader, parameters = _export(file, staging / "model.savedmodel", options)
         done(1)
         exported = savedmodel.load(staging / "model.savedmodel", _signature(staging / "model.savedmodel", options))
         done(2)
-        notes = draft(staging, staging.name, options, exported)
+        notes = draft(staging, former, options, exported)
         service = load_service(staging)
         pipeline = design(service)
         done(3)

@@ -279,6 +279,19 @@ def load_spec(folder: Path) -> Spec:
     return spec
 
 
+def former_spec(folder: Path) -> Spec | None:
+    """What stands in the place of a new service folder; its files may be missing, since they are made anew.
+
+    Raises:
+        ServiceError: something else stands there, or its service.toml cannot be read.
+    """
+    if not folder.exists():
+        return None
+    if not (folder / "service.toml").is_file():
+        raise ServiceError(f"{folder} exists and is no service folder; choose another --name or --services")
+    return load_spec(folder)
+
+
 def write_spec(spec: Spec, folder: Path) -> None:
     """Write a service folder's service.toml, with every key."""
     document = tomlkit.document()

@@ -18,7 +18,7 @@ from trident.datasets import Dataset, Example, read_dataset, split
 from trident.errors import ServiceError
 from trident.placement import Placement
 from trident.pretrained import MINILM, find_weights
-from trident.service import TextClassification, TextPreprocess, check_name, load_service, load_spec, write_spec
+from trident.service import TextClassification, TextPreprocess, check_name, former_spec, load_service, write_spec
 from trident.stages.text.preprocess import Settings, TextPreprocessor
 
 Encoder = Literal["minilm", "none"]
@@ -98,13 +98,8 @@ def train(file: Path, name: str, services: Path, options: TrainOptions) -> tuple
 
 
 def _former(folder: Path) -> TextClassification | None:
-    """What stands in the place of the new folder; its files may be missing, since they are made anew."""
-    if not folder.exists():
-        return None
-    if not (folder / "service.toml").is_file():
-        raise ServiceError(f"{folder} exists and is no service folder; choose another --name or --services")
-    spec = load_spec(folder)
-    if not isinstance(spec, TextClassification):
+    spec = former_spec(folder)
+    if spec is not None and not isinstance(spec, TextClassification):
         raise ServiceError(f"{folder} is a service of the task '{spec.task}'; choose another --name or --services")
     return spec
 

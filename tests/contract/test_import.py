@@ -62,6 +62,11 @@ def test_labels_that_do_not_fit_are_refused_and_the_service_stays(
     assert good.returncode == 0, good.stderr
     report = json.loads(good.stdout)
     assert (report["verified"], report["format"], report["parameters"]) == (12, "keras", 130)
+    toml = tmp_path / "services" / "mine" / "service.toml"
+    toml.write_text(toml.read_text().replace("max_batch_size = 64", "max_batch_size = 17"))
+    again = trident("import", *files, "--labels", keras_files / "two.txt", "--services", tmp_path / "services")
+    assert again.returncode == 0, again.stderr
+    assert "max_batch_size = 17" in toml.read_text()
     message = failure(trident, tmp_path, *files, "--labels", keras_files / "three.txt")
     assert "labels.txt has 3 labels and the model gives 2 classes" in message
     assert "give the tokenizer it was trained with" in failure(trident, tmp_path, keras_files / "good.keras", *TEXT)
