@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import sections.loading
 import sections.memory
 import sections.openvino
 import sections.overhead
@@ -35,6 +36,7 @@ DATA = ROOT / "data" / "sms_spam.tsv"
 KEPT = Path(tempfile.gettempdir()) / "trident-benchmarks"
 TRITON = "2.51.0 (24.10)"  # of nvidia-pytriton 0.7.0
 SECTIONS: dict[str, Callable[[Options], Result]] = {
+    "loading": sections.loading.measure,
     "overhead": sections.overhead.measure,
     "ragged": sections.ragged.measure,
     "openvino": sections.openvino.measure,

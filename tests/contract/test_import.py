@@ -1,6 +1,8 @@
 """`trident import` refuses what cannot be served, and leaves everything as it was."""
 
 import json
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -19,6 +21,9 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory, tiny_service: Path) ->
     ids = keras.Input((None,), dtype="int32", name="input_ids")
     states = layers.Embedding(30, 4)(ids)
     keras.Model(ids, layers.Dense(2)(layers.GlobalAveragePooling1D()(states))).save(folder / "good.keras")
+    (folder / "my_layers.py").write_text(MY_LAYERS)
+    script = "import keras, my_layers as m; keras.Sequential([keras.Input((2,)), m.Doubled()]).save('own.keras')"
+    subprocess.run([sys.executable, "-c", script], cwd=folder, check=True, capture_output=True)
     keras.Sequential([keras.Input((2,)), layers.Lambda(lambda tensor: tensor + 1)]).save(folder / "lambda.keras")
     for size in (30, 31):
         words = {"[PAD]": 0, "[UNK]": 1} | {f"word{number}": number for number in range(2, size)}
@@ -30,6 +35,14 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory, tiny_service: Path) ->
     return folder
 
 
+MY_LAYERS = """
+import keras
+
+
+class Doubled(keras.layers.Layer):
+    def call(self, tensor):
+        return tensor * 2
+"""
 TEXT = ("--task", "text-classification", "--name", "mine")
 
 
@@ -79,6 +92,18 @@ def test_code_in_a_file_runs_only_if_it_is_told_to(trident: RunTrident, keras_fi
     tensors = (keras_files / "lambda.keras", "--task", "tensors", "--name", "mine")
     assert "holds or needs Python code: Python bytecode in layer 'lambda" in failure(trident, tmp_path, *tensors)
     result = trident("import", *tensors, "--allow-unsafe", "--services", tmp_path / "services")
+    assert result.returncode == 0, result.stderr
+
+
+def test_classes_of_the_users_own_come_from_a_module_that_is_named(
+    trident: RunTrident, keras_files: Path, tmp_path: Path
+) -> None:
+    tensors = (keras_files / "own.keras", "--task", "tensors", "--name", "mine")
+    message = failure(trident, tmp_path, *tensors)
+    assert "custom object 'Doubled'" in message
+    assert message.endswith("name a module that has its classes with --custom-objects MODULE")
+    services = ("--services", tmp_path / "services")
+    result = trident("import", *tensors, "--custom-objects", "my_layers", *services, cwd=keras_files)
     assert result.returncode == 0, result.stderr
 
 

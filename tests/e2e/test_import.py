@@ -4,7 +4,7 @@ import io
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import import_models
 import numpy as np
 import pytest
 import real_models
-from conftest import RunTrident
+from conftest import DATA, RunTrident
 from leftovers import leftovers
 from numpy.typing import NDArray
 from PIL import Image
@@ -24,6 +24,8 @@ from trident.pretrained import MINILM, find_weights
 from trident.repository import build
 from trident.server.lifecycle import Server
 from trident.service import load_service
+from trident.stages.classification.postprocess import softmax
+from trident.stages.text.preprocess import Settings, TextPreprocessor
 from trident_client import Client, InvalidRequest
 
 SNIPPETS = {
@@ -61,6 +63,20 @@ def run(domain):
 '''
 
 
+BEST_STAGE = """
+INPUTS = {"logits": ("FP32", [2])}
+OUTPUTS = {"best": ("INT64", [1]), "raw": ("FP32", [2])}
+
+
+class InvalidInput(Exception):
+    pass
+
+
+def run(logits):
+    return {"best": logits.argmax(axis=1, keepdims=True), "raw": logits}
+"""
+
+
 @dataclass
 class World:
     """What was imported and serves.
@@ -71,6 +87,7 @@ class World:
         known: what the models themselves answer.
         folder: of the models' files.
         fashion: of Fashion-MNIST.
+        trained: a service that `trident train --encoder none` wrote.
     """
 
     client: Client
@@ -78,15 +95,19 @@ class World:
     known: dict[str, Any]
     folder: Path
     fashion: Path
+    trained: Path
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory, trident: RunTrident) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory, trident: RunTrident, tiny_service: Path) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("models")
     fashion = import_models.fetch_fashion(cache_dir() / "test-models")
     known = import_models.write_all(folder, fashion)
     services, repository = folder / "services", folder / "repository"
-    reports = {name: import_model(path, name, services, options) for name, path, options in _imports(folder, fashion)}
+    reports = {
+        name: import_model(path, name, services, options)
+        for name, path, options in _imports(folder, fashion, tiny_service)
+    }
     _import_domains(folder, services, trident)
     for name in (*reports, "domains"):
         build(load_service(services / name), repository)
@@ -94,11 +115,11 @@ def world(tmp_path_factory: pytest.TempPathFactory, trident: RunTrident) -> Iter
         Server(repository, http_port=0, grpc_port=0, metrics_port=0) as server,
         Client(server.http_url, timeout_s=60) as client,
     ):
-        yield World(client, reports, known, folder, fashion)
+        yield World(client, reports, known, folder, fashion, tiny_service)
     assert leftovers(server) == []
 
 
-def _imports(folder: Path, fashion: Path) -> Iterator[tuple[str, Path, ImportOptions]]:
+def _imports(folder: Path, fashion: Path, trained: Path) -> Iterator[tuple[str, Path, ImportOptions]]:
     """Name, model and options of each import but that of `domains`."""
     guesslang = real_models.write_guesslang(folder / "guesslang")
     yield "language", guesslang, ImportOptions("text-classification")
@@ -133,9 +154,23 @@ def _imports(folder: Path, fashion: Path) -> Iterator[tuple[str, Path, ImportOpt
     options = ImportOptions("text-classification", tokenizer=keras_tokenizer, labels=ham)
     yield "reviews", folder / "reviews.h5", options
 
+    _load_keras(trained).save(folder / "trained.h5")
+    tokenizer, labels = trained / "tokenizer.json", trained / "labels.txt"
+    seed = ImportOptions("text-classification", tokenizer=tokenizer, labels=labels)
+    yield "trained", trained / "model.keras", seed
+    best = folder / "best.py"
+    best.write_text(BEST_STAGE, encoding="utf-8")
+    yield "trained_h5", folder / "trained.h5", replace(seed, stages={"postprocess": best})
+
     minilm = find_weights(MINILM) / "tokenizer.json"
     savedmodel = _write_minilm(folder / "minilm")
     yield "minilm", savedmodel, ImportOptions("text-embedding", tokenizer=minilm)
+
+
+def _load_keras(service: Path) -> Any:
+    import keras
+
+    return keras.models.load_model(service / "model.keras")
 
 
 def _lines(path: Path, lines: Any) -> Path:
@@ -319,6 +354,24 @@ def test_keras_tokenizer_and_padding_give_what_predict_gives(world: World) -> No
     ):
         scores = dict(zip(prediction.labels, prediction.scores, strict=True))
         assert [scores["ham"], scores["spam"]] == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_trident_trained_answers_as_keras_predict_does_text_by_text(world: World) -> None:
+    """The .keras file through the built-in postprocessing, the .h5 file through a stage of the user's own."""
+    messages = [line.split("\t")[1] for line in DATA.read_text(encoding="utf-8").splitlines()[1:201]]
+    padded = TextPreprocessor(world.trained / "tokenizer.json", Settings(clean=False))(messages)
+    logits = _load_keras(world.trained).predict(padded, verbose=0)
+    labels = (world.trained / "labels.txt").read_text(encoding="utf-8").split()
+    predictions = []
+    raw = []
+    for start in range(0, len(messages), 50):
+        chunk = messages[start : start + 50]
+        predictions += world.client.infer("trained", chunk, top_k=2)
+        raw.append(world.client.infer_tensors("trained_h5", {"text": texts(*chunk)}, outputs=["raw"])["raw"])
+    np.testing.assert_allclose(np.concatenate(raw), logits, atol=1e-5)
+    for prediction, scores in zip(predictions, softmax(logits), strict=True):
+        found = dict(zip(prediction.labels, prediction.scores, strict=True))
+        assert [found[label] for label in labels] == pytest.approx(scores.tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize("damage", ["empty", "text", "truncated"])
