@@ -194,7 +194,9 @@ class _Draft:
 
     def _specimen(self) -> dict[str, NDArray[Any]]:
         generator = np.random.default_rng(2)
-        size = (SPECIMEN_ROWS, SPECIMEN_LENGTH)
+        told = self._options.preprocess
+        padded = told.get("padding", "longest") != "longest"
+        size = (SPECIMEN_ROWS, int(told.get("max_length", 128)) if padded else SPECIMEN_LENGTH)
         return probing.specimen(self._model, self._inputs, self._vocabulary, *size, generator)
 
     def _labels(self, name: str, answer: dict[str, NDArray[Any]]) -> None:

@@ -148,11 +148,14 @@ def fit_scratch(vocabulary: int, train: Labelled, validation: Labelled, classes:
     ids = keras.Input((None,), dtype="int32", name="input_ids")
     # Keras' own layers and no mask, so that every format can hold the model and Keras alone can load it.
     states = layers.Embedding(vocabulary, EMBEDDING, name="embedding")(ids)
-    floor = layers.Embedding(vocabulary, 1, trainable=False, name="floor")  # far below for padding, 0 for a token
-    shares = layers.Softmax(axis=1)(floor(ids))
-    mean = layers.Flatten()(layers.Dot(axes=1)([shares, states]))
-    maximum = layers.GlobalMaxPooling1D()(layers.Add()([states, floor(ids)]))
-    floor.set_weights([np.where(np.arange(vocabulary)[:, None] == PAD_ID, -1e9, 0.0)])
+    token = layers.Embedding(vocabulary, 1, trainable=False, name="token")  # 1, and 0 for padding
+    tokens = token(ids)
+    # Of one length, since the average is over the padding, too.
+    mean = layers.UnitNormalization()(layers.GlobalAveragePooling1D()(layers.Multiply()([states, tokens])))
+    mean = layers.Rescaling(EMBEDDING**0.5)(mean)
+    floor = layers.Rescaling(1e9, offset=-1e9)(tokens)  # 0, and far below for padding
+    maximum = layers.GlobalMaxPooling1D()(layers.Add()([states, floor]))
+    token.set_weights([np.where(np.arange(vocabulary)[:, None] == PAD_ID, 0.0, 1.0)])
     model = keras.Model(ids, classifier(layers.Concatenate()([mean, maximum])))
     sets = [(pad(part.ids), part.classes) for part in (train, validation)]
     epochs = _fit(model, sets[0], sets[1], options, rate=LEARNING_RATE)

@@ -27,7 +27,7 @@ from trident.savedmodel import Arrays, Call
 from trident.service import Service, Spec, check_name, former_spec, load_service
 
 TOLERANCE = 1e-5
-LENGTHS, ROWS = (1, 5, 12, 32), (1, 3, 8)
+ROWS = (1, 3, 8)
 STEPS = 5  # of the progress bar
 
 
@@ -231,7 +231,7 @@ def _batches(service: Service, pipeline: Pipeline, sample: Path | None) -> Itera
             return
     generator = np.random.default_rng(1)
     for rows in ROWS:
-        for length in LENGTHS:
+        for length in probing.lengths(service):
             yield probing.specimen(pipeline.model, pipeline.model_inputs, pipeline.vocabulary, rows, length, generator)
 
 

@@ -1,6 +1,7 @@
 """Keras models of versions 2 and 3: loaded as they are, called as they are, and exported as a SavedModel."""
 
 import importlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,8 @@ def _load(file: ModelFile, path: Path, allow_unsafe: bool, objects: dict[str, An
     """Keras 3 first; what it refuses of Keras 2 goes to tf-keras."""
     import keras
 
+    if _means_otherwise(file):
+        return _load_2(file, path, allow_unsafe, objects, "it gives hard_sigmoid another meaning")
     try:
         model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=not allow_unsafe)
         return _built(model), f"Keras {keras.__version__}"
@@ -118,6 +121,17 @@ def _load(file: ModelFile, path: Path, allow_unsafe: bool, objects: dict[str, An
         reason = _first_line(error)
     if file.format != "h5":
         raise ExportError(f"Keras {keras.__version__} cannot load {file.path}: {reason}; save it again with that Keras")
+    return _load_2(file, path, allow_unsafe, objects, reason)
+
+
+def _means_otherwise(file: ModelFile) -> bool:
+    """Whether Keras 3 would load a model of Keras 1 or 2 and compute something else: (x / 6 + .5) for (.2 x + .5)."""
+    return str(file.keras_version or "3")[0] in "12" and "hard_sigmoid" in json.dumps(file.config)
+
+
+def _load_2(file: ModelFile, path: Path, allow_unsafe: bool, objects: dict[str, Any], reason: str) -> tuple[Any, str]:
+    import keras
+
     try:
         keras_2 = importlib.import_module("tf_keras")
     except ImportError:

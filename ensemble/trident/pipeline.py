@@ -73,6 +73,7 @@ def design(service: Service) -> Pipeline:
     first = preprocess.inputs if preprocess else tuple(taken.values())
     last = postprocess.outputs if postprocess else tuple(given.values())
     _check_flows(service, preprocess, postprocess, taken, given)
+    _check_unique(service, first, preprocess.outputs if preprocess else (), tuple(given.values()), last, postprocess)
     return Pipeline(first, last, model, inputs, outputs, preprocess, postprocess, vocabulary)
 
 
@@ -85,6 +86,24 @@ def _check_batches(service: Service, model: ModelTensors) -> None:
         f"the SavedModel {service.savedmodel} has the shapes {shapes}; expected an open first axis of all. "
         "Export it again, or serve it with the task 'tensors'"
     )
+
+
+def _check_unique(
+    service: Service,
+    first: tuple[Tensor, ...],
+    made: tuple[Tensor, ...],
+    given: tuple[Tensor, ...],
+    last: tuple[Tensor, ...],
+    postprocess: Stage | None,
+) -> None:
+    """Triton would wire two tensors of one name together, and requests would hang."""
+    names = [tensor.name for tensor in (*first, *made, *given, *(last if postprocess else ()))]
+    doubles = sorted({name for name in names if names.count(name) > 1})
+    if doubles:
+        raise ServiceError(
+            f"{service.toml}: {doubles} name more than one tensor of the service (inputs, parts, outputs); rename one, "
+            "with --input or --output other_name=NAME, or the column"
+        )
 
 
 def _check_named(service: Service, key: str, named: Mapping[str, str], known: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from trident.service import Service, TextPreprocess
 from trident.task_stages import TEXT
 
 BATCHES = ((1, 7), (3, 16))  # rows × length
+LENGTHS = (1, 5, 12, 32)
 PADDED_LENGTHS = (1, 2, 5, 9, 16)
 PADDED_WIDTH = 24  # what the rows of the padding probe are filled up to
 TOLERANCE = 1e-5
@@ -43,11 +44,35 @@ def probe(service: Service, pipeline: Pipeline, call: Call | None = None) -> boo
     if service.spec.task == "tensors" and pipeline.preprocess is None:
         return False  # nobody knows what its tensors mean
     generator = np.random.default_rng(0)
-    for rows, length in BATCHES:
+    for rows, length in _batches(service, pipeline):
         arrays = specimen(pipeline.model, pipeline.model_inputs, pipeline.vocabulary, rows, length, generator)
-        outputs = run(call, arrays, service.tokenizer, pipeline.vocabulary)
+        try:
+            outputs = run(call, arrays, service.tokenizer, pipeline.vocabulary)
+        except ExportError as error:
+            if not has_lengths(service, pipeline):
+                raise
+            remedy = "pad short ones with --padding pre or post, or cut long ones with --max-length"
+            raise ServiceError(f"the model does not take texts of {length} tokens ({error}); {remedy}") from None
         _check_classes(service, pipeline, outputs)
     return has_lengths(service, pipeline) and _bears_padding(service, pipeline, call, generator)
+
+
+def _batches(service: Service, pipeline: Pipeline) -> list[tuple[int, int]]:
+    """Rows and length of each specimen; the longest that the service lets through is among them."""
+    settings = service.spec.preprocess
+    if not isinstance(settings, TextPreprocess) or service.spec.custom.preprocess:
+        return [*BATCHES]
+    if settings.padding == "longest":
+        return [*BATCHES, (1, settings.max_length)] if has_lengths(service, pipeline) else [*BATCHES]
+    return [(rows, settings.max_length) for rows, _ in BATCHES]
+
+
+def lengths(service: Service) -> tuple[int, ...]:
+    """Lengths of texts as they reach the model, for comparisons."""
+    settings = service.spec.preprocess
+    if isinstance(settings, TextPreprocess) and settings.padding != "longest":
+        return (settings.max_length,)
+    return LENGTHS
 
 
 def specimen(
@@ -89,6 +114,8 @@ def _values(
         ids = generator.integers(1, vocabulary, shape)
         ids.flat[-1] = vocabulary - 1  # the largest id must be in the model's embedding
         return ids.astype(dtype)
+    if part == "pixels":  # as an image file has them, whatever the scaling
+        return generator.uniform(0, 255, shape).astype(dtype)
     if part == "attention_mask":
         return np.ones(shape, dtype)
     if part == "token_type_ids":
@@ -126,7 +153,7 @@ def _check_classes(service: Service, pipeline: Pipeline, outputs: Arrays) -> Non
     own = pipeline.model_outputs.get("logits")
     if own is None or not service.labels:
         return
-    classes = outputs[own].shape[-1]
+    classes = outputs[own].shape[-1] if outputs[own].ndim > 1 else 1
     if classes != len(service.labels) and (classes, len(service.labels)) != (1, 2):
         raise ServiceError(
             f"{service.folder / service.spec.labels} has {len(service.labels)} labels and the model gives {classes} "

@@ -102,5 +102,5 @@ def own_labels(model: ModelTensors, logits: str, answer: Mapping[str, NDArray[An
     """The labels that a model names itself, beside its scores, as estimators of TensorFlow do."""
     for name, entry in model.outputs.items():
         if entry["data_type"] == "TYPE_STRING" and answer[name].shape == answer[logits].shape:
-            return [label.decode("utf-8") for label in answer[name][0]]
+            return [" ".join(label.decode("utf-8", "replace").split()) for label in answer[name][0]]
     return None

@@ -341,7 +341,7 @@ def _read_labels(path: Path) -> list[str]:
     if not path.is_file():
         raise ServiceError(f"no labels file {path}; write one label a line, in the order of the model's outputs")
     try:
-        labels = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        labels = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
     except UnicodeDecodeError as error:
         raise ServiceError(f"{path} is not UTF-8: {error.reason} at byte {error.start}; save it as UTF-8") from None
     doubles = sorted({label for label in labels if labels.count(label) > 1})

@@ -70,6 +70,11 @@ def _text(service: Service, settings: TextPreprocess, taken: Mapping[str, Tensor
     file = read_tokenizer(service.tokenizer, None)
     outputs = dict(taken)
     wanted = {tensor.name for tensor in postprocess.inputs} if postprocess else set()
+    if file.kind == "keras" and wanted & {"offsets", "word_ids"}:
+        raise ServiceError(
+            f"{service.tokenizer} is Keras', which does not tell where tokens stand; give a tokenizer.json"
+        )
+    _check_types(service, outputs, ("TYPE_INT32", "TYPE_INT64", "TYPE_FP32"))
     length = settings.max_length if settings.padding != "longest" else -1
     for name, dims in (("attention_mask", (length,)), ("offsets", (length, 2)), ("word_ids", (length,))):
         if name in wanted and name not in outputs:
@@ -87,6 +92,15 @@ def _check_lengths(service: Service, settings: TextPreprocess, taken: Mapping[st
         raise ServiceError(f"{service.toml}: {key}, and {wants}; set max_length = {length}, padding = 'pre' or 'post'")
 
 
+def _check_types(service: Service, tensors: Mapping[str, Tensor], known: tuple[str, ...]) -> None:
+    for tensor in tensors.values():
+        if tensor.data_type not in known:
+            raise ServiceError(
+                f"{service.savedmodel}: '{tensor.name}' is {tensor.data_type.removeprefix('TYPE_')}; the stage gives "
+                f"{', '.join(name.removeprefix('TYPE_') for name in known)}. Cast it in the model and export again"
+            )
+
+
 def _image(service: Service, settings: ImagePreprocess, taken: Mapping[str, Tensor]) -> Stage:
     _expect_model_inputs(service, taken, ("pixels",), "the image stage gives")
     wants = (settings.height, settings.width, settings.channels)
@@ -94,6 +108,7 @@ def _image(service: Service, settings: ImagePreprocess, taken: Mapping[str, Tens
     if len(pixels.dims) != 3 or any(dim not in (-1, size) for dim, size in zip(pixels.dims, wants, strict=True)):
         found = f"preprocess gives {list(wants)} (height, width, channels)"
         raise ServiceError(f"{service.toml}: {found}, and the model takes {list(pixels.dims)}; make them the same")
+    _check_types(service, taken, ("TYPE_FP32", "TYPE_FP16", "TYPE_UINT8"))
     image = Tensor("image", "TYPE_STRING", (1,))
     return Stage("image", (image,), (Tensor("pixels", pixels.data_type, wants),), settings.model_dump())
 
@@ -172,7 +187,7 @@ def _classification(
         raise _wrong_labels(service, logits)
     names = ("activation", "top_k", "threshold")
     outputs = (Tensor("label", "TYPE_STRING", (-1,)), Tensor("score", "TYPE_FP32", (-1,)))
-    files: dict[str, Path | bytes] = {"labels.txt": service.folder / settings.labels}
+    files: dict[str, Path | bytes] = {"labels.txt": _labels(service)}
     return Stage("classification", (logits,), outputs, _chosen(settings, names), files)
 
 
@@ -188,10 +203,14 @@ def _tokens(service: Service, settings: TokenPostprocess, given: Mapping[str, Te
         logits,
     )
     names = ("softmax", "aggregation", "outside", "threshold")
-    files: dict[str, Path | bytes] = {"labels.txt": service.folder / settings.labels}
+    files: dict[str, Path | bytes] = {"labels.txt": _labels(service)}
     return Stage(
         "token_classification", inputs, (Tensor("spans", "TYPE_STRING", (1,)),), _chosen(settings, names), files
     )
+
+
+def _labels(service: Service) -> bytes:
+    return ("\n".join(service.labels) + "\n").encode()
 
 
 def _wrong_labels(service: Service, logits: Tensor) -> ServiceError:
@@ -218,6 +237,8 @@ def _embedding(
 
 def _regression(service: Service, settings: TabularPostprocess, given: Mapping[str, Tensor]) -> Stage:
     output = _output(service, given, "output")
+    if output.dims != (1,):
+        raise ServiceError(f"{service.toml}: the model gives {list(output.dims)} for 'output'; a value is one number")
     return Stage("regression", (output,), (Tensor("value", "TYPE_FP32", (1,)),), _chosen(settings, ("mean", "scale")))
 
 

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from protobuf_savedmodel import write_savedmodel
+from protobuf_savedmodel import TEXT_INPUTS, write_savedmodel
 from trident import roles
 from trident.custom_stages import TEMPLATE, check_requirements, new_stage
 from trident.errors import ServiceError
 from trident.importing import ImportOptions, _difference, import_model
+from trident.keras_models import _means_otherwise
+from trident.model_files import ModelFile
 from trident.pipeline import design
 from trident.samples import read_sample
 from trident.savedmodel import ModelTensors, read_tensors
@@ -177,6 +179,66 @@ def test_requirements_must_be_installed(requirement: str, fault: str) -> None:
     check_requirements(["numpy", "numpy>=1.20"])
     with pytest.raises(ServiceError, match=fault):
         check_requirements(["numpy", requirement])
+
+
+# -- what cannot be served ------------------------------------------------------------------------------------------
+
+
+def refusal(folder: Path, toml: str) -> str:
+    (folder / "service.toml").write_text('name = "spam"\n' + toml)
+    with pytest.raises(ServiceError) as caught:
+        design(load_service(folder))
+    return str(caught.value)
+
+
+def test_two_tensors_of_one_name_are_refused(service_folder: Path) -> None:
+    write_savedmodel(service_folder / "model.savedmodel", {"x": ("FP32", [-1, 2])}, {"x": ("FP32", [-1, 2])})
+    assert "['x'] name more than one tensor of the service" in refusal(service_folder, 'task = "tensors"\n')
+    write_savedmodel(service_folder / "model.savedmodel", {"features": ("FP32", [-1, 1])}, {"y": ("FP32", [-1, 1])})
+    (service_folder / "features.json").write_text('{"columns": [{"name": "value", "type": "number"}]}')
+    toml = 'task = "tabular"\n[model.inputs]\nfeatures = "features"\n[model.outputs]\noutput = "y"\n'
+    assert "['value'] name more than one tensor of the service" in refusal(service_folder, toml)
+
+
+def test_a_keras_tokenizer_cannot_tell_where_tokens_stand(service_folder: Path) -> None:
+    write_savedmodel(service_folder / "model.savedmodel", TEXT_INPUTS, {"logits": ("FP32", [-1, -1, 2])})
+    config = {"num_words": None, "filters": "", "lower": True, "split": " ", "char_level": False, "oov_token": None}
+    document = {"class_name": "Tokenizer", "config": config | {"word_index": '{"free": 1}'}}
+    (service_folder / "keras_tokenizer.json").write_text(json.dumps(document))
+    toml = 'task = "token-classification"\n[preprocess]\ntokenizer = "keras_tokenizer.json"\n'
+    assert "does not tell where tokens stand" in refusal(service_folder, toml)
+
+
+def test_a_value_is_one_number(service_folder: Path) -> None:
+    write_savedmodel(
+        service_folder / "model.savedmodel", {"features": ("FP32", [-1, 1])}, {"output": ("FP32", [-1, 3])}
+    )
+    (service_folder / "features.json").write_text('{"columns": [{"name": "a", "type": "number"}]}')
+    assert "the model gives [3] for 'output'; a value is one number" in refusal(service_folder, 'task = "tabular"\n')
+
+
+def test_token_tensors_of_a_type_that_the_stage_has_not_are_refused(service_folder: Path) -> None:
+    inputs = TEXT_INPUTS | {"attention_mask": ("BOOL", [-1, -1])}
+    write_savedmodel(service_folder / "model.savedmodel", inputs, {"logits": ("FP32", [-1, 2])})
+    assert "'attention_mask' is BOOL; the stage gives INT32" in refusal(
+        service_folder, 'task = "text-classification"\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("version", "activation", "otherwise"),
+    [
+        ("2.11.0", "hard_sigmoid", True),
+        ("2.11.0", "sigmoid", False),
+        ("3.5.0", "hard_sigmoid", False),
+        (None, "x", False),
+    ],
+)
+def test_models_whose_meaning_keras_3_changed_go_to_keras_2(
+    tmp_path: Path, version: str | None, activation: str, otherwise: bool
+) -> None:
+    config = {"class_name": "Sequential", "config": {"layers": [{"config": {"activation": activation}}]}}
+    assert _means_otherwise(ModelFile(tmp_path, "h5", version, (), (), 1, config)) is otherwise
 
 
 # -- samples --------------------------------------------------------------------------------------------------------
