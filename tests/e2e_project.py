@@ -26,7 +26,10 @@ class Project:
     def make(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run make in it, as CI or a user would."""
         # -o: what the tests run in is installed, and a Makefile that began to install would begin by removing it.
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+        # COLUMNS is set where tests run in several processes; what is shown was printed to no terminal.
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith("MAKE") and key != "COLUMNS"
+        }
         command = [
             "make",
             "--no-print-directory",

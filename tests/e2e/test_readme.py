@@ -125,17 +125,17 @@ def test_there_are_no_blocks_of_other_kinds() -> None:
     assert set(opening) == KINDS
 
 
-@pytest.mark.parametrize(
-    ("title", "python"), [("A session", "From Python"), ("Import a model", "Import a model")], ids=["train", "import"]
-)
-def test_a_session_does_what_it_shows(terminal: Terminal, title: str, python: str) -> None:
-    for command, shown in session(section(title)):
-        if command == "trident stop":  # the Python blocks need the server too
-            for code in blocks("python", section(python)):
-                _run_python(terminal, code)
-        printed = skeleton(terminal.run(command))
-        for line in shown:
-            assert skeleton(terminal.moved(line)) in printed, (command, line, printed)
+@pytest.mark.timeout(600)
+def test_the_sessions_do_what_they_show(terminal: Terminal) -> None:
+    """In the README's order, one after the other in the same folder."""
+    for title, python in (("A session", "From Python"), ("Import a model", "Import a model")):
+        for command, shown in session(section(title)):
+            if command == "trident stop":  # the Python blocks need the server too
+                for code in blocks("python", section(python)):
+                    _run_python(terminal, code)
+            printed = skeleton(terminal.run(command))
+            for line in shown:
+                assert skeleton(terminal.moved(line)) in printed, (command, line, printed)
 
 
 def _run_python(terminal: Terminal, code: str) -> None:
