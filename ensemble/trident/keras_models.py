@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from triton_tensorflow.engines import first_line
+
 from trident.errors import ExportError, ServiceError
 from trident.model_files import ModelFile
 from trident.savedmodel import Arrays, quiet_tensorflow
@@ -56,7 +58,7 @@ class KerasModel:
         try:
             outputs = self._call({name: arrays[name] for name in self._inputs})
         except Exception as error:  # the layers raise whatever they stumble over
-            raise ExportError(f"{self._path} does not run: {_first_line(error)}; train or save it again") from error
+            raise ExportError(f"{self._path} does not run: {first_line(error)}; train or save it again") from error
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def export(self, folder: Path) -> None:
@@ -118,7 +120,7 @@ def _load(file: ModelFile, path: Path, allow_unsafe: bool, objects: dict[str, An
         model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=not allow_unsafe)
         return _built(model), f"Keras {keras.__version__}"
     except Exception as error:  # Keras raises whatever it stumbles over
-        reason = _first_line(error)
+        reason = first_line(error)
     if file.format != "h5":
         raise ExportError(f"Keras {keras.__version__} cannot load {file.path}: {reason}; save it again with that Keras")
     return _load_2(file, path, allow_unsafe, objects, reason)
@@ -142,7 +144,7 @@ def _load_2(file: ModelFile, path: Path, allow_unsafe: bool, objects: dict[str, 
         model = keras_2.models.load_model(path, custom_objects=objects, compile=False, safe_mode=not allow_unsafe)
         return _built(model), f"tf-keras {keras_2.__version__}"
     except Exception as error:
-        second = f"tf-keras {keras_2.__version__}: {_first_line(error)}"
+        second = f"tf-keras {keras_2.__version__}: {first_line(error)}"
     raise ExportError(f"cannot load {file.path}: Keras {keras.__version__}: {reason}; {second}")
 
 
@@ -159,7 +161,3 @@ def _names(model: Any, kind: str) -> list[str]:
     if len(set(names)) != len(tensors) or any(name.startswith("keras_tensor") for name in names):
         return [f"{kind}_{number}" for number in range(len(tensors))]
     return names
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

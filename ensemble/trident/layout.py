@@ -30,6 +30,7 @@ class Stage:
         outputs: what it gives.
         settings: what its settings.json holds.
         files: name in the version folder → file, or its content.
+        vocabulary: number of token ids that it can give; 0 if it gives none.
     """
 
     kind: str
@@ -37,3 +38,4 @@ class Stage:
     outputs: tuple[Tensor, ...]
     settings: dict[str, Any] = field(default_factory=dict)
     files: dict[str, Path | bytes] = field(default_factory=dict)
+    vocabulary: int = 0

@@ -13,7 +13,6 @@ from trident.layout import Stage, Tensor
 from trident.savedmodel import ModelTensors, read_tensors
 from trident.service import Service
 from trident.task_stages import lay_out_postprocess, lay_out_preprocess
-from trident.tokenizer_files import read_tokenizer
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,6 @@ class Pipeline:
         model_outputs: Trident's name → the signature's.
         preprocess: the stage before the model, if any.
         postprocess: the stage behind it, if any.
-        vocabulary: number of token ids that the tokenizer can give; 0 if there is none.
     """
 
     inputs: tuple[Tensor, ...]
@@ -38,7 +36,11 @@ class Pipeline:
     model_outputs: dict[str, str]
     preprocess: Stage | None
     postprocess: Stage | None
-    vocabulary: int
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of token ids that the preprocess stage can give; 0 if it gives none."""
+        return self.preprocess.vocabulary if self.preprocess else 0
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -66,15 +68,12 @@ def design(service: Service) -> Pipeline:
     taken = {name: _tensor(name, model.inputs[own]) for name, own in inputs.items()}
     given = {name: _tensor(name, model.outputs[own]) for name, own in outputs.items()}
     postprocess = lay_out_postprocess(service, taken, given)
-    vocabulary = 0
-    if service.tokenizer is not None and not spec.custom.preprocess:
-        vocabulary = read_tokenizer(service.tokenizer, None).vocabulary_size
     preprocess = lay_out_preprocess(service, taken, postprocess)
     first = preprocess.inputs if preprocess else tuple(taken.values())
     last = postprocess.outputs if postprocess else tuple(given.values())
     _check_flows(service, preprocess, postprocess, taken, given)
     _check_unique(service, first, preprocess.outputs if preprocess else (), tuple(given.values()), last, postprocess)
-    return Pipeline(first, last, model, inputs, outputs, preprocess, postprocess, vocabulary)
+    return Pipeline(first, last, model, inputs, outputs, preprocess, postprocess)
 
 
 def _check_batches(service: Service, model: ModelTensors) -> None:

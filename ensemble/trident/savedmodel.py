@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from triton_tensorflow import autofill
 from triton_tensorflow.device import import_tensorflow
-from triton_tensorflow.engines import Engine, load_saved_model
+from triton_tensorflow.engines import Engine, first_line, load_saved_model
 from triton_tensorflow.settings import Settings
 from triton_tensorflow.signatures import DATA_TYPES, Signature, TensorSpec, read_signature
 
@@ -101,10 +101,8 @@ def load(folder: Path, signature: Signature) -> Call:
         try:
             return engine(arrays, sorted(signature.outputs))
         except Exception as error:  # InvalidInput, Failure, and whatever the loader's function raises
-            cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise ExportError(
-                f"the SavedModel {folder} does not run on {_shapes(arrays)}: {cause}; export or train it again"
-            ) from error
+            reason = f"does not run on {_shapes(arrays)}: {first_line(error)}"
+            raise ExportError(f"the SavedModel {folder} {reason}; export or train it again") from error
 
     return call
 

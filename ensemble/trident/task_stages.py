@@ -79,7 +79,7 @@ def _text(service: Service, settings: TextPreprocess, taken: Mapping[str, Tensor
     for name, dims in (("attention_mask", (length,)), ("offsets", (length, 2)), ("word_ids", (length,))):
         if name in wanted and name not in outputs:
             outputs[name] = Tensor(name, "TYPE_INT32", dims)
-    return Stage("text", (text,), tuple(outputs.values()), values, {file.file_name: file.content})
+    return Stage("text", (text,), tuple(outputs.values()), values, {file.file_name: file.content}, file.vocabulary_size)
 
 
 def _check_lengths(service: Service, settings: TextPreprocess, taken: Mapping[str, Tensor]) -> None:
