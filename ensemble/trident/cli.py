@@ -170,7 +170,6 @@ def serve(
     from trident.progress import bar
     from trident.server.lifecycle import Server
 
-    signal.signal(signal.SIGTERM, _interrupt)
     try:
         with bar("Loading models", total=0) as update:
             server = Server(
@@ -366,6 +365,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; the one place that turns a `TridentError` into a message and an exit status."""
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C, so that what was begun is removed
     try:
         app()
     except SystemExit as end:

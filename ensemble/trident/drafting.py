@@ -1,5 +1,7 @@
 """A service.toml for a model that was never served: what the model itself tells is found out, the rest was told."""
 
+import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ from trident.custom_stages import check_requirements
 from trident.errors import ServiceError
 from trident.savedmodel import Call, ModelTensors
 from trident.service import TASKS, Spec, explain, write_spec
+from trident.stages.tabular.features import read_features
 from trident.task_stages import read_custom
 from trident.tokenizer_files import read_tokenizer
 
@@ -121,16 +124,33 @@ class _Draft:
         elif task == "image-classification":
             self._image()
         elif task == "tabular":
-            if self._options.features is None:
-                raise ServiceError(
-                    "the task 'tabular' needs --features features.json, which says how records become numbers"
-                )
-            if len(self._model.inputs) > 1:
-                raise ServiceError(
-                    f"the model takes {sorted(self._model.inputs)}; a tabular service needs one input of N numbers. "
-                    "Join them in the model, or import it with --task tensors"
-                )
-            shutil.copyfile(self._options.features, self._folder / "features.json")
+            self._tabular()
+
+    def _tabular(self) -> None:
+        """Copy features.json; where the model has an input for each column, say so in it."""
+        path = self._options.features
+        if path is None:
+            raise ServiceError(
+                "the task 'tabular' needs --features features.json, which says how records become numbers"
+            )
+        target = self._folder / "features.json"
+        shutil.copyfile(path, target)
+        try:
+            columns = {re.sub(r"\W", "_", name): name for name in read_features(target).columns}
+        except ValueError as error:
+            raise ServiceError(str(error)) from None
+        document = json.loads(target.read_bytes())
+        if "tensors" in document or self._options.inputs or len(self._inputs) == 1:
+            return
+        if set(columns) != set(self._inputs):
+            raise ServiceError(
+                f"the model takes {sorted(self._inputs)} and {path} has the columns {sorted(columns.values())}; say in "
+                "its key 'tensors' which columns make which input, or give the model an input for each column"
+            )
+        self._inputs = {f"{name}_values": name for name in self._inputs}  # callers send columns by the names themselves
+        document["tensors"] = {f"{name}_values": [column] for name, column in columns.items()}
+        target.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        self._notes.append("each column goes into an input of its own")
 
     def _text(self) -> None:
         path = self._options.tokenizer

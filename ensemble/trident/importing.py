@@ -5,7 +5,6 @@ place as a whole.
 """
 
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,11 +19,11 @@ from trident.errors import ExportError, ServiceError, TridentError
 from trident.keras_models import KerasModel
 from trident.model_files import ModelFile, inspect_model
 from trident.pipeline import Pipeline, design
-from trident.placement import Placement
 from trident.progress import bar
 from trident.samples import read_sample
 from trident.savedmodel import Arrays, Call
 from trident.service import Service, Spec, check_name, former_spec, load_service
+from trident.staging import staged
 
 TOLERANCE = 1e-5
 ROWS = (1, 3, 8)
@@ -121,16 +120,11 @@ def import_model(path: Path, name: str, services: Path, options: ImportOptions) 
     former = former_spec(folder)
     file = inspect_model(path)
     _check_code(file, options)
-    services.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=services) as aside:
-        staging = Path(aside) / name
-        staging.mkdir()
+    with staged(folder) as staging:
         try:
             report = _import_into(staging, file, options, former)
         except TridentError as error:  # nobody can look into the folder that is gone by then
             raise type(error)(str(error).replace(f"{staging}/", "")) from error
-        with Placement(Path(aside) / "replaced") as placement:
-            placement.place(staging, folder)
     return replace(report, service=folder)
 
 
@@ -150,6 +144,10 @@ def _import_into(staging: Path, file: ModelFile, options: ImportOptions, former:
             notes.append("padding changes this model's answers, so only texts of equal length will share a batch")
         done(4)
         verified, difference = _verify(service, pipeline, (original, exported), options.sample)
+        if not _repeats(service, pipeline, exported, options.sample):
+            notes.append(
+                "two calls with the same inputs give different answers: the model draws numbers or keeps state"
+            )
         done(5)
     signature = pipeline.model.signature
     return ImportReport(
@@ -186,10 +184,7 @@ def _export(file: ModelFile, folder: Path, options: ImportOptions) -> tuple[Call
         shutil.copytree(file.path, folder)
         return original, "TensorFlow", savedmodel.count_parameters(folder)
     model = KerasModel(file, options.allow_unsafe, options.custom_objects, folder.with_name("original"))
-    try:
-        model.export(folder)
-    except Exception as error:  # tracing raises whatever the model's layers do
-        raise ExportError(f"{file.path} cannot be written as a SavedModel: {error}") from error
+    model.export(folder)
     return model, model.loader, model.parameters
 
 
@@ -221,6 +216,13 @@ def _verify(service: Service, pipeline: Pipeline, models: tuple[Call, Call], sam
                 "draw random numbers when they serve do that; export the model yourself and import its SavedModel"
             )
     return batches, largest
+
+
+def _repeats(service: Service, pipeline: Pipeline, exported: Call, sample: Path | None) -> bool:
+    """Whether a second call with the same inputs gives the same answers."""
+    arrays = next(_batches(service, pipeline, sample))
+    first, second = exported(arrays), exported(arrays)
+    return all(_difference(first[name], second[name]) <= TOLERANCE for name in pipeline.model.outputs)
 
 
 def _batches(service: Service, pipeline: Pipeline, sample: Path | None) -> Iterator[Arrays]:

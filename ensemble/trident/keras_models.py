@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import re
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,10 @@ from trident.model_files import ModelFile
 from trident.savedmodel import Arrays, quiet_tensorflow
 
 KERAS_2 = "pip install 'tf-keras==2.21.*'"
+_UNTRACKED = (
+    "it has state that does not belong to its layers, such as the seed of one that draws random numbers when it "
+    "serves; leave that out, or export the model yourself and import its SavedModel"
+)
 
 
 class KerasModel:
@@ -58,40 +64,55 @@ class KerasModel:
         try:
             outputs = self._call({name: arrays[name] for name in self._inputs})
         except Exception as error:  # the layers raise whatever they stumble over
-            raise ExportError(f"{self._path} does not run: {first_line(error)}; train or save it again") from error
+            raise ExportError(f"{self._path} does not run: {_reason(error)}; train or save it again") from error
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def export(self, folder: Path) -> None:
-        """Write a SavedModel whose signature `serving_default` has the names of the model's inputs and outputs."""
+        """Write a SavedModel whose signature `serving_default` has the names of the model's inputs and outputs.
+
+        Raises:
+            ExportError: it cannot be written.
+        """
         import tensorflow as tf
 
         specs = {
-            name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
+            name: tf.TensorSpec((None, *tensor.shape[1:]), _carried(tensor.dtype), name=name)
             for name, tensor in zip(self._inputs, self._model.inputs, strict=True)
         }
-        serve = tf.function(lambda **arrays: self._call(arrays)).get_concrete_function(**specs)
         holder = tf.Module()
-        holder.model, holder.serve = self._model, serve
-        tf.saved_model.save(holder, str(folder), signatures={"serving_default": serve})
+        try:
+            serve = tf.function(lambda **arrays: self._call(arrays)).get_concrete_function(**specs)
+            holder.model, holder.serve = self._model, serve
+            tf.saved_model.save(holder, str(folder), signatures={"serving_default": serve})
+        except Exception as error:  # tracing raises whatever the model's layers do
+            reason = _UNTRACKED if "captures tensor" in str(error) else _reason(error)
+            raise ExportError(f"{self._path} cannot be written as a SavedModel: {reason}") from error
 
     def _call(self, tensors: dict[str, Any]) -> dict[str, Any]:
+        import keras
         import tensorflow as tf
 
-        values = [tf.convert_to_tensor(tensors[name]) for name in self._inputs]
-        outputs = self._model(self._structured(values), training=False)
-        if isinstance(outputs, dict):
-            return dict(outputs)
-        flat = outputs if isinstance(outputs, list | tuple) else [outputs]
-        return dict(zip(self._outputs, flat, strict=True))
+        values = [
+            tf.cast(tensors[name], tensor.dtype) for name, tensor in zip(self._inputs, self._model.inputs, strict=True)
+        ]
+        outputs = keras.tree.flatten(self._model(self._structured(values), training=False))
+        return {name: tf.cast(value, _carried(value.dtype)) for name, value in zip(self._outputs, outputs, strict=True)}
 
     def _structured(self, values: list[Any]) -> Any:
-        """The inputs as the model was made to take them: one, a dict or a list."""
-        if len(values) == 1:
+        """The inputs as the model was made to take them: one, or a structure of dicts and lists."""
+        import keras
+
+        if len(values) == 1 and not hasattr(self._model, "input"):  # a Sequential that was loaded
             return values[0]
-        if isinstance(self._model.input, dict):
-            given = {id(tensor): value for tensor, value in zip(self._model.inputs, values, strict=True)}
-            return {name: given[id(tensor)] for name, tensor in self._model.input.items()}
-        return values
+        given = {id(tensor): value for tensor, value in zip(self._model.inputs, values, strict=True)}
+        return keras.tree.map_structure(lambda tensor: given[id(tensor)], self._model.input)
+
+
+def _carried(dtype: Any) -> Any:
+    """The type in which a tensor travels: Triton's Python backend has no bfloat16, of which float32 loses nothing."""
+    import tensorflow as tf
+
+    return tf.float32 if dtype == "bfloat16" else tf.as_dtype(dtype)
 
 
 def _objects(file: ModelFile, module_name: str | None) -> dict[str, Any]:
@@ -117,13 +138,25 @@ def _load(file: ModelFile, path: Path, allow_unsafe: bool, objects: dict[str, An
     if _means_otherwise(file):
         return _load_2(file, path, allow_unsafe, objects, "it gives hard_sigmoid another meaning")
     try:
-        model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=not allow_unsafe)
-        return _built(model), f"Keras {keras.__version__}"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how the model was made, which is done
+            model = keras.models.load_model(path, custom_objects=objects, compile=False, safe_mode=not allow_unsafe)
     except Exception as error:  # Keras raises whatever it stumbles over
-        reason = first_line(error)
+        reason = _reason(error)
+    else:
+        return _built(file, model), f"Keras {keras.__version__}"
     if file.format != "h5":
         raise ExportError(f"Keras {keras.__version__} cannot load {file.path}: {reason}; save it again with that Keras")
     return _load_2(file, path, allow_unsafe, objects, reason)
+
+
+def _reason(error: Exception) -> str:
+    """The line that says what went wrong, out of the frames and arguments that Keras and autograph put around it."""
+    text = re.sub(r"\x1b\[\d*m", "", str(error))
+    inner = re.search(r"Exception encountered when calling .*\n\s*(\S.*)", text)
+    if inner is not None:
+        return inner[1]
+    return text.strip().rpartition("\n")[2].strip() if text.startswith("in user code:") else first_line(error)
 
 
 def _means_otherwise(file: ModelFile) -> bool:
@@ -142,22 +175,41 @@ def _load_2(file: ModelFile, path: Path, allow_unsafe: bool, objects: dict[str, 
         ) from None
     try:
         model = keras_2.models.load_model(path, custom_objects=objects, compile=False, safe_mode=not allow_unsafe)
-        return _built(model), f"tf-keras {keras_2.__version__}"
     except Exception as error:
-        second = f"tf-keras {keras_2.__version__}: {first_line(error)}"
-    raise ExportError(f"cannot load {file.path}: Keras {keras.__version__}: {reason}; {second}")
+        second = f"tf-keras {keras_2.__version__}: {_reason(error)}"
+        raise ExportError(f"cannot load {file.path}: Keras {keras.__version__}: {reason}; {second}") from error
+    return _built(file, model), f"tf-keras {keras_2.__version__}"
 
 
-def _built(model: Any) -> Any:
-    if not getattr(model, "inputs", None):
-        raise ValueError("the model was never built, so nobody knows its inputs; call it once and save it again")
-    return model
+def _built(file: ModelFile, model: Any) -> Any:
+    """The model, if it is one that says what it takes.
+
+    Raises:
+        ExportError: it does not.
+    """
+    if getattr(model, "inputs", None):
+        return model
+    if type(model).__name__ == "Sequential":
+        raise ExportError(f"{file.path} was never built, so nobody knows its inputs; call it once and save it again")
+    raise ExportError(
+        f"{file.path} is a {type(model).__name__}, and a model with a call() of its own does not say what it takes; "
+        "export it with model.export(FOLDER) and import that folder"
+    )
 
 
 def _names(model: Any, kind: str) -> list[str]:
-    """A name for each input or output: the layer's, or a number where it has none of its own."""
+    """A name for each tensor, in order: its key or its layer's name, or a number where it has none of its own.
+
+    Signatures take Python's identifiers, so all else in a name becomes `_`.
+    """
+    import keras
+
     tensors = getattr(model, f"{kind}s")
     names = list(getattr(model, f"{kind}_names", None) or (tensor.name.partition(":")[0] for tensor in tensors))
-    if len(set(names)) != len(tensors) or any(name.startswith("keras_tensor") for name in names):
+    if isinstance(structure := getattr(model, kind, None), dict):
+        names = ["_".join(map(str, path)) for path, _ in keras.tree.flatten_with_path(structure)]
+    names = [re.sub(r"[^A-Za-z0-9_]", "_", name).strip("_") for name in names]
+    unnamed = any(not name or name[0].isdigit() or name.startswith("keras_tensor") for name in names)
+    if len(set(names)) != len(tensors) or unnamed:
         return [f"{kind}_{number}" for number in range(len(tensors))]
     return names

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from trident.errors import ServiceError
+from trident.hdf5_head import read_head
 from trident.model_code import find_code, listed, shown
 
 # The config of a large model is a few megabytes; parsed, JSON takes up to twenty times its size.
@@ -210,34 +211,28 @@ def _parse(what: str, raw: bytes) -> dict[str, Any]:
 
 
 def _inspect_h5(path: Path, size: int) -> ModelFile:
-    import h5py  # type: ignore[import-untyped]
-
-    def outside(name: str, item: Any) -> str | None:
-        external = isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)
-        return name if external or isinstance(item, h5py.ExternalLink) else None
-
     try:
-        with h5py.File(path) as file:
-            raw, version = (file.attrs.get(key) for key in ("model_config", "keras_version"))
-            groups, old_weights = sorted(file), "layer_names" in file.attrs
-            stray = file.visititems_links(outside) or file.visititems(outside)
-    except Exception as error:  # of a damaged file h5py raises whatever it stumbles over
+        head = read_head(path)
+    except ValueError as error:
         raise ServiceError(f"{path} is a damaged HDF5 file ({shown(str(error))}); copy or save it again") from None
-    if stray:
-        raise ServiceError(f"{path}: {shown(stray)} lies in another file; save the model again, as one file")
-    if isinstance(raw, str | bytes):
-        raw = raw.encode(errors="surrogateescape") if isinstance(raw, str) else raw
-        return _keras_model(path, "h5", version, _parse(f"model_config of {path}", raw), size)
-    if old_weights or {"layers", "vars", "_layer_checkpoint_dependencies"} & set(groups):
+    if head.outside:
+        raise ServiceError(f"{path}: {shown(head.outside)} lies in another file; save the model again, as one file")
+    if head.stored_bytes > max(MAX_EXPANSION * size, MAX_EXPANDED_BYTES):
+        raise ServiceError(
+            f"{path} would unpack from {size} to {head.stored_bytes} bytes, as no weights do; save the model again"
+        )
+    if head.model_config is not None:
+        raw = head.model_config.encode("utf-8", "surrogateescape")
+        return _keras_model(path, "h5", head.keras_version, _parse(f"model_config of {path}", raw), size)
+    if head.has_layer_names or {"layers", "vars", "_layer_checkpoint_dependencies"} & set(head.groups):
         raise ServiceError(f"{path} holds weights without the architecture; {_SAVE_WHOLE}")
-    raise ServiceError(f"{path} is an HDF5 file without model_config (it holds {listed(groups)}); {_EXPECTED}")
+    raise ServiceError(f"{path} is an HDF5 file without model_config (it holds {listed(head.groups)}); {_EXPECTED}")
 
 
 def _keras_model(path: Path, form: Format, version: Any, config: dict[str, Any], size: int) -> ModelFile:
     if not {"class_name", "config"} <= config.keys():
         raise ServiceError(f"{path} describes no Keras model (its keys are {listed(config)}); {_SAVE_WHOLE}")
     code, custom_objects = find_code(config)
-    version = version.decode(errors="replace") if isinstance(version, bytes) else version
     return ModelFile(path, form, version if isinstance(version, str) else None, code, custom_objects, size, config)
 
 

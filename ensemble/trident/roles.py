@@ -87,8 +87,11 @@ def embedding_output(model: ModelTensors) -> dict[str, str]:
 
 
 def activation(outputs: NDArray[Any], multi_label: bool) -> str:
-    """What is still to be done to scores: `none` if they are probabilities already, else `softmax` or `sigmoid`."""
-    if outputs.min() >= 0 and outputs.max() <= 1:
+    """What is still to be done to scores: `none` if they are probabilities already, else `softmax` or `sigmoid`.
+
+    Scores from 0 to 1 may be those of relu, which gives zeros; sigmoid gives none, and softmax adds up to one.
+    """
+    if outputs.min() >= 0 and outputs.max() <= 1 and (outputs.min() > 0 or exclusive(outputs)):
         return "none"
     return "sigmoid" if multi_label or outputs.shape[-1] == 1 else "softmax"
 

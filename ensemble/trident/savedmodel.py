@@ -60,10 +60,23 @@ def read_tensors(folder: Path, signature: str, max_batch_size: int) -> ModelTens
         found = read_signature(folder, settings.graph_tag, signature)
         autofill.complete(config, folder.parent, settings, max_batch_size)
     except ValueError as error:
-        remedy = "a service carries no scalars: give it the shape [1] in the signature and export again"
-        raise ServiceError(str(error).replace("expected its dims in config.pbtxt", remedy)) from None
+        raise ServiceError(_told_of_export(str(error))) from None
     inputs, outputs = ({entry["name"]: entry for entry in config[kind]} for kind in ("input", "output"))
     return ModelTensors(found, config["max_batch_size"], inputs, outputs)
+
+
+def _told_of_export(message: str) -> str:
+    """What the backend says of a signature, with what helps where config.pbtxt is written by `trident build`."""
+    remedies = {
+        "rank unknown in the model; expected its dims in config.pbtxt": "rank unknown in the model; give it a shape in "
+        "the signature (tf.TensorSpec([None, ...])) and export again",
+        "expected its dims in config.pbtxt": "a service carries no scalars: give it the shape [1] in the signature and "
+        "export again",
+        "which Triton cannot carry": "which Triton cannot carry; cast it in the signature, with "
+        "tf.cast(..., tf.float32), and export again",
+    }
+    found = next((text for text in remedies if text in message), "")
+    return message.replace(found, remedies[found]) if found else message
 
 
 def count_parameters(folder: Path) -> int:

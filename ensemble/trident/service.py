@@ -18,6 +18,7 @@ STEPS = ("preprocess", "model", "postprocess")
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Size = Annotated[int, Field(ge=1, le=16384)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Milliseconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
@@ -105,8 +106,8 @@ class TabularPostprocess(Section):
     activation: Literal["softmax", "sigmoid", "none"] = "softmax"
     top_k: Count = 1
     threshold: Share = 0.0
-    mean: float = 0.0
-    scale: float = 1.0
+    mean: Finite = 0.0
+    scale: Finite = 1.0
 
 
 class Custom(Section):

@@ -22,6 +22,7 @@ from trident.service import (
     TokenPostprocess,
 )
 from trident.stages.tabular.features import read_features
+from trident.stages.tabular.preprocess import TabularPreprocessor
 from trident.tokenizer_files import read_tokenizer
 
 TEXT = ("input_ids", "attention_mask", "token_type_ids")  # what the text stage can give a model
@@ -124,11 +125,15 @@ def _tabular(service: Service, settings: TabularPreprocess, taken: Mapping[str, 
     unmade = sorted(set(widths) - set(taken))
     if unmade:
         raise ServiceError(f"{path} makes {unmade}; model.inputs has {sorted(taken)}")
+    try:
+        TabularPreprocessor(features, {name: taken[name].data_type for name in widths})
+    except ValueError as error:
+        raise ServiceError(f"{path}: {error}") from None
     for name, width in widths.items():
         if taken[name].dims not in ((width,), (-1,)):
             found = f"{path} makes {width} numbers for '{name}'"
             raise ServiceError(f"{found}, and the model takes {list(taken[name].dims)}; correct the columns")
-    clashing = sorted(set(features.columns) & set(widths))
+    clashing = sorted(set(features.columns) & set(widths)) if settings.request == "columns" else []
     if clashing:
         raise ServiceError(f"{path} names columns and tensors {clashing}; give its tensors names of their own")
     inputs = tuple(Tensor(name, data_type, (1,)) for name, data_type in features.inputs().items())
@@ -185,6 +190,11 @@ def _classification(
     count = len(service.labels)
     if len(logits.dims) != 1 or classes not in (-1, count, *((1,) if count == 2 else ())):
         raise _wrong_labels(service, logits)
+    if classes == 1 and settings.activation == "softmax":
+        raise ServiceError(
+            f"{service.toml}: postprocess.activation is 'softmax', which makes 1 of every single score, and the model "
+            "gives one; set it to 'sigmoid', or to 'none' if that is a probability"
+        )
     names = ("activation", "top_k", "threshold")
     outputs = (Tensor("label", "TYPE_STRING", (-1,)), Tensor("score", "TYPE_FP32", (-1,)))
     files: dict[str, Path | bytes] = {"labels.txt": _labels(service)}

@@ -2,7 +2,6 @@
 
 import json
 import platform
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from numpy.typing import NDArray
 from trident import encoders, evaluation
 from trident.datasets import Dataset, Example, read_dataset, split
 from trident.errors import ServiceError
-from trident.placement import Placement
 from trident.pretrained import MINILM, find_weights
 from trident.service import TextClassification, TextPreprocess, check_name, former_spec, load_service, write_spec
 from trident.stages.text.preprocess import Settings, TextPreprocessor
+from trident.staging import staged
 
 Encoder = Literal["minilm", "none"]
 ClassWeights = Literal["none", "balanced"]
@@ -84,16 +83,11 @@ def train(file: Path, name: str, services: Path, options: TrainOptions) -> tuple
         label_column=options.label_column,
         skip_bad_rows=options.skip_bad_rows,
     )
-    services.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".train-", dir=services) as aside:
-        staging = Path(aside) / name
-        staging.mkdir()
+    with staged(folder) as staging:
         metrics = _train_into(staging, dataset, _spec(name, options, former), options)
         metrics["data"]["file"] = file.name
         metrics["training_s"] = round(time.monotonic() - started, 1)
         (staging / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        with Placement(Path(aside) / "replaced") as placement:
-            placement.place(staging, folder)
     return folder, metrics
 
 

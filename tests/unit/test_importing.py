@@ -85,6 +85,9 @@ def test_token_states_and_vectors_are_told_apart_by_rank(tmp_path: Path) -> None
         ([[-1.0, 3.0]], "softmax"),
         ([[-1.0]], "sigmoid"),
         ([[0.4]], "none"),
+        ([[1.0, 0.0, 0.0]], "none"),
+        ([[0.9, 0.0]], "softmax"),
+        ([[0.9], [0.0]], "sigmoid"),
     ],
 )
 def test_what_is_still_to_be_done_to_scores(scores: list[list[float]], activation: str) -> None:

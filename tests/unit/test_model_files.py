@@ -582,6 +582,23 @@ def test_a_truncated_h5_file_is_refused(tmp_path: Path, size: int) -> None:
     assert refused_bytes(tmp_path, raw).startswith("PATH is a damaged HDF5 file (")
 
 
+def test_an_h5_file_that_hangs_libhdf5_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node of a group's tree that is its own neighbour is walked for ever."""
+    monkeypatch.setattr("trident.hdf5_head.TIMEOUT_S", 5)
+    raw = bytearray(write_h5(tmp_path / "whole").read_bytes())
+    node = raw.index(b"TREE")
+    raw[node + 16 : node + 24] = node.to_bytes(8, "little")
+    message = refused_bytes(tmp_path, bytes(raw))
+    assert message.startswith("PATH is a damaged HDF5 file ('reading its structure took more than 5 s')")
+
+
+def test_an_h5_file_that_would_unpack_without_measure_is_refused(tmp_path: Path) -> None:
+    path = write_h5(tmp_path / "model.h5")
+    with h5py.File(path, "a") as file:
+        file.create_dataset("model_weights/bomb", (2**36,), "f4", chunks=(2**20,), compression="gzip")
+    assert refusal(path).startswith(f"PATH would unpack from {path.stat().st_size} to 2748779")
+
+
 def write_stray(path: Path, kind: str) -> Path:
     """An .h5 file one of whose weights is read from another file."""
     write_h5(path)

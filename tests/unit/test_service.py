@@ -102,6 +102,13 @@ def test_a_wrong_key_or_value_is_named(service_folder: Path, toml: str, fault: s
     assert refusal(service_folder, HEAD + toml) == f"{service_folder / 'service.toml'}: {fault}"
 
 
+@pytest.mark.parametrize("key", ["mean", "scale"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_value_must_stay_finite(service_folder: Path, key: str, value: str) -> None:
+    toml = HEAD.replace("text-classification", "tabular") + f"[postprocess]\n{key} = {value}\n"
+    assert refusal(service_folder, toml).endswith(f"postprocess.{key} is {value}; input should be a finite number")
+
+
 @pytest.mark.parametrize("key", ["queue_delay_ms", "queue_timeout_ms"])
 @pytest.mark.parametrize("value", ["nan", "inf", "1e30"])
 def test_a_duration_that_triton_cannot_take_is_refused(service_folder: Path, key: str, value: str) -> None:
