@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from trident import probing, roles, savedmodel
 from trident.custom_stages import check_requirements
 from trident.errors import ServiceError
 from trident.savedmodel import Call, ModelTensors
-from trident.service import TASKS, Spec, explain, write_spec
+from trident.service import TASKS, Spec, parse_spec, write_spec
 from trident.stages.tabular.features import read_features
 from trident.task_stages import read_custom
 from trident.tokenizer_files import read_tokenizer
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from trident.importing import ImportOptions
 
 TEXT_TASKS = ("text-classification", "text-embedding", "token-classification")
-LABELLED_TASKS = ("text-classification", "token-classification", "image-classification")
 SPECIMEN_ROWS, SPECIMEN_LENGTH = 8, 12
 MULTI_LABEL_THRESHOLD = 0.5
 
@@ -71,8 +69,6 @@ class _Draft:
         self._outputs = _told("--output", options.outputs, self._model.outputs) or self._find_outputs()
         if "preprocess" not in options.stages:
             self._before()
-        elif options.task in TEXT_TASKS:
-            self._preprocess = {"tokenizer": ""}
         if "postprocess" not in options.stages:
             self._behind()
         values = {
@@ -85,11 +81,7 @@ class _Draft:
         }
         if former is not None:
             values |= {"description": former.description, "serving": former.serving.model_dump()}
-        kind = TASKS[options.task]
-        try:
-            spec = kind.model_validate(values)
-        except ValidationError as error:
-            raise ServiceError("; ".join(explain(fault, kind) for fault in error.errors())) from None
+        spec = parse_spec(values)
         write_spec(spec, self._folder)
         return self._notes
 

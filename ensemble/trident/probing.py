@@ -60,7 +60,7 @@ def probe(service: Service, pipeline: Pipeline, call: Call | None = None) -> boo
 def _batches(service: Service, pipeline: Pipeline) -> list[tuple[int, int]]:
     """Rows and length of each specimen; the longest that the service lets through is among them."""
     settings = service.spec.preprocess
-    if not isinstance(settings, TextPreprocess) or service.spec.custom.preprocess:
+    if not isinstance(settings, TextPreprocess):
         return [*BATCHES]
     if settings.padding == "longest":
         return [*BATCHES, (1, settings.max_length)] if has_lengths(service, pipeline) else [*BATCHES]
@@ -164,7 +164,7 @@ def _check_classes(service: Service, pipeline: Pipeline, outputs: Arrays) -> Non
 def has_lengths(service: Service, pipeline: Pipeline) -> bool:
     """Whether texts reach the model in lengths of their own: all its inputs are token tensors of any length."""
     settings = service.spec.preprocess
-    if not isinstance(settings, TextPreprocess) or settings.padding != "longest" or service.spec.custom.preprocess:
+    if not isinstance(settings, TextPreprocess) or settings.padding != "longest":
         return False
     entries = [(name, pipeline.model.inputs[own]["dims"]) for name, own in pipeline.model_inputs.items()]
     return all(name in TEXT and [int(size) for size in dims] == [-1] for name, dims in entries)

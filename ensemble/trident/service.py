@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from tomlkit.exceptions import ParseError
 
 from trident.errors import ServiceError
@@ -267,17 +267,33 @@ def load_spec(folder: Path) -> Spec:
         values = tomlkit.parse(path.read_text(encoding="utf-8")).unwrap()
     except (ParseError, UnicodeDecodeError) as error:
         raise ServiceError(f"{path} is not TOML: {error}") from None
+    try:
+        spec = parse_spec(values)
+    except ServiceError as error:
+        raise ServiceError(f"{path}: {error}") from None
+    check_name(spec.name)
+    return spec
+
+
+def parse_spec(values: dict[str, Any]) -> Spec:
+    """Check the values of a service.toml.
+
+    Raises:
+        ServiceError: says which key, what was found and what is expected.
+    """
     task = values.get("task", "")
     kind = TASKS.get(task) if isinstance(task, str) else None
     if kind is None:
         found = f"task is {task!r}" if "task" in values else "key 'task' is missing"
-        raise ServiceError(f"{path}: {found}; expected one of {', '.join(TASKS)}")
+        raise ServiceError(f"{found}; expected one of {', '.join(TASKS)}")
+    custom = values.get("custom", {})
+    for step in ("preprocess", "postprocess"):
+        if isinstance(custom, dict) and custom.get(step):  # then the task's own settings mean nothing
+            kind = create_model(kind.__name__, __base__=kind, **{step: (NoStage, NoStage())})  # type: ignore[call-overload]
     try:
-        spec = kind.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ServiceError(f"{path}: {'; '.join(explain(fault, kind) for fault in error.errors())}") from None
-    check_name(spec.name)
-    return spec
+        raise ServiceError("; ".join(_explain(fault, kind) for fault in error.errors())) from None
 
 
 def former_spec(folder: Path) -> Spec | None:
@@ -311,7 +327,7 @@ def load_service(folder: Path) -> Service:
         ServiceError: says which file, which key, what was found and what is expected.
     """
     spec = load_spec(folder)
-    labels = _read_labels(folder / spec.labels) if spec.labels and not spec.custom.postprocess else []
+    labels = _read_labels(folder / spec.labels) if spec.labels else []
     service = Service(folder, spec, labels)
     for key, file in _files(service).items():
         if not file.is_file():
@@ -327,11 +343,10 @@ def _files(service: Service) -> dict[str, Path]:
     """Key of service.toml → the file that it names."""
     spec = service.spec
     files = {"model.savedmodel": service.savedmodel / "saved_model.pb"}
-    if not spec.custom.preprocess:
-        if service.tokenizer is not None:
-            files["preprocess.tokenizer"] = service.tokenizer
-        if isinstance(spec.preprocess, TabularPreprocess):
-            files["preprocess.features"] = service.folder / spec.preprocess.features
+    if service.tokenizer is not None:
+        files["preprocess.tokenizer"] = service.tokenizer
+    if isinstance(spec.preprocess, TabularPreprocess):
+        files["preprocess.features"] = service.folder / spec.preprocess.features
     for step in ("preprocess", "postprocess"):
         if name := getattr(spec.custom, step):
             files[f"custom.{step}"] = service.folder / name
@@ -352,13 +367,14 @@ def _read_labels(path: Path) -> list[str]:
     return labels
 
 
-def explain(fault: Any, kind: type[Spec]) -> str:
+def _explain(fault: Any, kind: type[Spec]) -> str:
     """One of pydantic's faults in our words: where, what was found, what is expected."""
     key = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
         known = _fields(kind, fault["loc"][:-1])
         close = difflib.get_close_matches(str(fault["loc"][-1]), known, n=1)
-        return f"unknown key '{key}'; " + (f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}")
+        known_ones = f"known are {', '.join(known)}" if known else "there is nothing to set"
+        return f"unknown key '{key}'; " + (f"did you mean '{close[0]}'?" if close else known_ones)
     if fault["type"] == "missing":
         return f"key '{key}' is missing"
     if key == "name":

@@ -102,9 +102,10 @@ def _spec(name: str, options: TrainOptions, former: TextClassification | None) -
     spec = TextClassification(name=name, preprocess=TextPreprocess(max_length=options.max_length))
     if former is None:
         return spec
-    kept = {key: getattr(former.postprocess, key) for key in ("top_k", "threshold")}
-    postprocess = spec.postprocess.model_copy(update=kept)
-    old = {"description": former.description, "serving": former.serving, "postprocess": postprocess}
+    old: dict[str, Any] = {"description": former.description, "serving": former.serving}
+    if not former.custom.postprocess:
+        kept = {key: getattr(former.postprocess, key) for key in ("top_k", "threshold")}
+        old["postprocess"] = spec.postprocess.model_copy(update=kept)
     return spec.model_copy(update=old)
 
 

@@ -102,6 +102,17 @@ def test_a_wrong_key_or_value_is_named(service_folder: Path, toml: str, fault: s
     assert refusal(service_folder, HEAD + toml) == f"{service_folder / 'service.toml'}: {fault}"
 
 
+def test_a_stage_of_ones_own_replaces_the_tasks_settings(service_folder: Path) -> None:
+    toml = 'name = "x"\ntask = "image-classification"\n[custom]\npreprocess = "mine.py"\n'
+    (service_folder / "mine.py").touch()
+    (service_folder / "service.toml").write_text(toml)
+    assert load_service(service_folder).spec.preprocess.model_dump() == {}
+    fault = refusal(service_folder, toml + "[preprocess]\nheight = 8\n")
+    assert fault.endswith("unknown key 'preprocess.height'; there is nothing to set")
+    fault = refusal(service_folder, toml.replace('preprocess = "mine.py"', ""))
+    assert fault.endswith("key 'preprocess' is missing")
+
+
 @pytest.mark.parametrize("key", ["mean", "scale"])
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_value_must_stay_finite(service_folder: Path, key: str, value: str) -> None:
