@@ -36,9 +36,10 @@ class TritonPythonModel:
             answer = self._stage(arrays, json.loads(request.parameters() or "{}"))
             outputs = [pb_utils.Tensor(name, array) for name, array in answer.items()]
         except self._invalid as error:
-            refusal = pb_utils.TritonError(f"Model '{self.name}': {error}", pb_utils.TritonError.INVALID_ARG)
+            said = " ".join(str(error).splitlines())
+            refusal = pb_utils.TritonError(f"Model '{self.name}': {said}", pb_utils.TritonError.INVALID_ARG)
             return pb_utils.InferenceResponse(error=refusal)
-        except Exception:
+        except BaseException:  # sys.exit() in a stage, or a panic of `tokenizers`: it would fail the whole batch
             pb_utils.Logger.log_error(f"Model '{self.name}': {traceback.format_exc()}")
             failure = pb_utils.TritonError(f"Model '{self.name}': failed; the server's log has the cause.")
             return pb_utils.InferenceResponse(error=failure)

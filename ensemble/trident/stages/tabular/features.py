@@ -44,18 +44,32 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+class RepeatedKey(ValueError):
+    """An object of JSON has a key twice, so that nobody knows which value is meant."""
+
+
 def parse(raw: bytes, source: str) -> Any:
     """Read JSON. Whole numbers become floats too, so that none is too long to convert.
 
     Raises:
-        ValueError: `source` is not JSON in UTF-8, or is nested too deeply to be read.
+        ValueError: `source` is not JSON in UTF-8, is nested too deeply to be read, or has a key twice in an object.
     """
     try:
-        return json.loads(raw.decode("utf-8"), parse_int=float)
+        return json.loads(raw.decode("utf-8-sig"), parse_int=float, object_pairs_hook=_unique)
+    except RepeatedKey as error:
+        raise ValueError(f"{source} has the key {error} twice in one object; expected each once") from None
     except RecursionError:
         raise ValueError(f"{source} is nested too deeply; expected lists and objects a few levels deep") from None
     except ValueError as error:
         raise ValueError(f"{source} is not JSON in UTF-8 ({error})") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise RepeatedKey(show(next(key for key, count in counts.items() if count > 1)))
+    return entries
 
 
 @dataclass(frozen=True)
