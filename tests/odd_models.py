@@ -1,7 +1,6 @@
 """Models, tokenizers and stages at the edge of what people have, for tests/e2e/test_import_odd.py."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +96,7 @@ ORDERS = {
     "no rows": lambda: {"x": GOOD[:0]},
     "nan": lambda: {"x": GOOD * np.nan},
     "strided": lambda: {"x": np.repeat(GOOD, 2, axis=1)[:, ::2]},
+    "str": lambda: {"x": np.array([["2", "-2"]], object)},
     "big-endian": lambda: {"x": GOOD.astype(">f4")},
 }
 
@@ -105,23 +105,9 @@ def run(text):
     return ORDERS[text.ravel()[0].decode()]()
 """
 
-# Gives what the model gives, as it is.
-RAW_STAGE = """
-INPUTS = {"pixels_seen": ("FP32", [-1])}
-OUTPUTS = {"raw": ("FP32", [-1])}
-
-
-class InvalidInput(Exception):
-    pass
-
-
-def run(pixels_seen):
-    return {"raw": pixels_seen}
-"""
-
 
 def write_all(folder: Path) -> None:
-    """Write `roberta`, `tagger`, `wordpiece_tagger`, `vectors`, `eye`, `sum` and `scores`, each .keras, and their files."""
+    """Write `roberta`, `tagger`, `wordpiece_tagger`, `vectors`, `eye`, `sum` and `scores`, and the tokenizers."""
     import keras
 
     layers = keras.layers
@@ -231,9 +217,3 @@ def word_level_tokenizer(path: Path, words: Sequence[str]) -> Tokenizer:
 
 def _sentences() -> list[str]:
     return [f"{start} {place}" for start in CORPUS for place in PLACES[:-1]]
-
-
-def features(columns: Sequence[Mapping[str, Any]], path: Path) -> Path:
-    """Write a features.json."""
-    path.write_text(json.dumps({"columns": list(columns)}), encoding="utf-8")
-    return path
