@@ -186,6 +186,7 @@ def test_a_tensor_that_cannot_be_served_is_refused(tmp_path: Path, tensors: Any,
     ("raw", "message"),
     [
         (b"", "is not JSON in UTF-8 (Expecting value: line 1 column 1 (char 0))"),
+        (b'{"columns": [], "columns": []}', "has the key 'columns' twice in one object; expected each once"),
         (b'{"columns": [}', "is not JSON in UTF-8 (Expecting value: line 1 column 14 (char 13))"),
         (b"\xff", "is not JSON in UTF-8 ('utf-8' codec can't decode byte 0xff in position 0: invalid start byte)"),
         (b"[" * 100_000, "is nested too deeply; expected lists and objects a few levels deep"),
