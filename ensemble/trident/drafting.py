@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trident import probing, roles, savedmodel
-from trident.custom_stages import check_requirements
+from trident.custom_stages import check_requirements, read_custom
 from trident.errors import ServiceError
 from trident.savedmodel import Call, ModelTensors
 from trident.service import TASKS, Spec, parse_spec, write_spec
 from trident.stages.tabular.features import read_features
-from trident.task_stages import read_custom
 from trident.tokenizer_files import read_tokenizer
 
 if TYPE_CHECKING:

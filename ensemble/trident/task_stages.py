@@ -1,13 +1,10 @@
 """The stages of each task: what they take and give, checked against the model they stand beside."""
 
-import ast
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from triton_tensorflow.signatures import DATA_TYPES
-
+from trident.custom_stages import read_custom
 from trident.errors import ServiceError
 from trident.layout import Stage, Tensor
 from trident.service import (
@@ -27,7 +24,6 @@ from trident.tokenizer_files import read_tokenizer
 
 TEXT = ("input_ids", "attention_mask", "token_type_ids")  # what the text stage can give a model
 CUSTOM_FILE = "user_stage.py"
-DATATYPES = sorted({known.triton for known in DATA_TYPES.values()})
 
 
 # -- before the model ------------------------------------------------------------------------------------------------
@@ -269,45 +265,3 @@ def _custom(service: Service, name: str) -> Stage:
     path = service.folder / name
     tensors = read_custom(path)
     return Stage("custom", tensors["INPUTS"], tensors["OUTPUTS"], {}, {CUSTOM_FILE: path})
-
-
-def read_custom(path: Path) -> dict[str, tuple[Tensor, ...]]:
-    """The `INPUTS` and `OUTPUTS` that a stage of the user's own declares; the file is read, not run.
-
-    Raises:
-        ServiceError: they are missing or no `{"name": ("FP32", [dims])}`.
-    """
-    example = '{"name": ("FP32", [-1])}'
-    found: dict[str, tuple[Tensor, ...]] = {}
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in tree.body:
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                name = node.targets[0].id
-                if name in ("INPUTS", "OUTPUTS"):
-                    values = ast.literal_eval(node.value)
-                    found[name] = tuple(
-                        Tensor(key, f"TYPE_{kind}", tuple(dims)) for key, (kind, dims) in values.items()
-                    )
-    except (SyntaxError, ValueError, TypeError, AttributeError) as error:
-        raise ServiceError(f"{path}: {error}; INPUTS and OUTPUTS must be written out as {example}") from None
-    missing = sorted({"INPUTS", "OUTPUTS"} - set(found))
-    if missing:
-        raise ServiceError(f"{path} has no {' and no '.join(missing)}; add them as {example}")
-    for tensor in (*found["INPUTS"], *found["OUTPUTS"]):
-        if tensor.data_type not in DATATYPES:
-            known = ", ".join(name.removeprefix("TYPE_") for name in DATATYPES)
-            raise ServiceError(f"{path}: '{tensor.name}' is {tensor.data_type.removeprefix('TYPE_')}; expected {known}")
-    _check_imports(path, tree)
-    return found
-
-
-def _check_imports(path: Path, tree: ast.Module) -> None:
-    """A package that is missing would show when the service is loaded, and keep the server from starting."""
-    for node in tree.body:  # what is tried elsewhere may be missing
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [node.module or ""]
-        for package in {name.partition(".")[0] for name in names}:
-            if find_spec(package) is None:
-                raise ServiceError(f"{path} imports '{package}', which is not installed; pip install it first")

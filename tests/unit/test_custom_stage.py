@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from trident.custom_stages import DATATYPES
 from trident.stages.custom import stage
 from trident.stages.custom.stage import InvalidInput, Stage, check
 
@@ -69,6 +70,4 @@ def test_an_open_axis_has_any_size(width: int) -> None:
 
 
 def test_every_data_type_that_a_stage_may_name_has_a_dtype() -> None:
-    from trident.task_stages import DATATYPES
-
     assert sorted(stage.DTYPES) == DATATYPES

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from protobuf_savedmodel import TEXT_INPUTS, write_savedmodel
 from trident import roles
-from trident.custom_stages import TEMPLATE, check_requirements, new_stage
+from trident.custom_stages import TEMPLATE, check_requirements, new_stage, read_custom
 from trident.errors import ServiceError
 from trident.importing import ImportOptions, _difference, import_model
 from trident.keras_models import _means_otherwise
@@ -17,7 +17,6 @@ from trident.pipeline import design
 from trident.samples import read_sample
 from trident.savedmodel import ModelTensors, read_tensors
 from trident.service import load_service
-from trident.task_stages import read_custom
 
 
 def tensors(
@@ -139,6 +138,9 @@ def test_what_is_no_model_leaves_nothing(tmp_path: Path) -> None:
 
 # -- stages of the user's own ---------------------------------------------------------------------------------------
 
+DECLARED = 'INPUTS = {"x": ("FP32", [1])}\nOUTPUTS = {"y": ("FP32", [-1])}\n'
+STAGE = f"{DECLARED}class InvalidInput(Exception): ...\ndef run(x): ...\n"
+
 
 def test_the_template_declares_its_tensors_and_is_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "stages" / "mine.py"
@@ -156,11 +158,22 @@ def test_the_template_declares_its_tensors_and_is_never_overwritten(tmp_path: Pa
     ("code", "fault"),
     [
         ("x = 1\n", "has no INPUTS and no OUTPUTS"),
-        ("INPUTS = {}\nOUTPUTS = make()\n", "must be written out as"),
+        ("INPUTS = {}\nOUTPUTS = make()\n", "INPUTS is empty; expected at least one tensor"),
+        ('INPUTS = {"x": ("FP32", [1])}\nOUTPUTS = make()\n', "must be written out as"),
         ("INPUTS = [1]\nOUTPUTS = {}\n", "must be written out as"),
-        ("INPUTS = {\n", "must be written out as"),
+        ("INPUTS = {\n", "is not Python"),
+        ("INPUTS = '\0'\n", "is not Python"),
         ('INPUTS = {"x": ("INT99", [1])}\nOUTPUTS = {}\n', "'x' is INT99; expected BOOL, FP16"),
-        ("import no_such_package_here\nINPUTS = {}\nOUTPUTS = {}\n", "imports 'no_such_package_here', which is not"),
+        ('INPUTS = {1: ("FP32", [1])}\n', "INPUTS names a tensor 1; expected a name"),
+        ('INPUTS = {"": ("FP32", [1])}\n', "INPUTS names a tensor ''; expected a name"),
+        *(
+            (f'INPUTS = {{"x": ("FP32", {dims})}}\n', "'x' has the dims .*; expected whole numbers ≥ 1, or -1")
+            for dims in ("[]", "[0]", "[-2]", "[2.0]", "[True]", "'ab'", "[2147483648]")
+        ),
+        (f"{DECLARED}class InvalidInput(Exception): ...\n", "has no run; see what"),
+        (f"{DECLARED}def run(x): ...\n", "has no InvalidInput; see what"),
+        (f"import no_such_package_here\n{STAGE}", "imports 'no_such_package_here', which is not"),
+        (f"from .other import thing\n{STAGE}", "imports a file beside it, which is not served"),
     ],
 )
 def test_a_stage_that_does_not_say_its_tensors_is_refused(tmp_path: Path, code: str, fault: str) -> None:
@@ -169,8 +182,11 @@ def test_a_stage_that_does_not_say_its_tensors_is_refused(tmp_path: Path, code: 
         read_custom(tmp_path / "stage.py")
 
 
-def test_a_stage_is_read_and_not_run(tmp_path: Path) -> None:
-    (tmp_path / "stage.py").write_text('INPUTS = {"x": ("FP32", [1])}\nOUTPUTS = INPUTS_ = {}\nraise SystemExit(9)\n')
+@pytest.mark.parametrize(
+    "start", ["", "\ufeff", "try:\n    import no_such_package_here\nexcept ImportError:\n    pass\n"]
+)
+def test_a_stage_is_read_and_not_run(tmp_path: Path, start: str) -> None:
+    (tmp_path / "stage.py").write_text(f"{start}{STAGE}raise SystemExit(9)\n", encoding="utf-8")
     assert read_custom(tmp_path / "stage.py")["INPUTS"][0].name == "x"
 
 
