@@ -64,7 +64,8 @@ class Client:
             One prediction a text, in the same order.
 
         Raises:
-            InvalidRequest: a text is no string or holds lone surrogates, or a parameter is out of range.
+            InvalidRequest: a text is no string or holds lone surrogates, a parameter is out of range, or the service
+                takes or gives something else; says what, and how to ask it.
             NotFound: there is no such service.
             ClientError: see `trident_client.errors`.
         """
@@ -74,10 +75,15 @@ class Client:
         predictions: list[Prediction] = []
         size = self._max_batch_size(service) if len(encoded) > 1 else 1
         for start in range(0, len(encoded), size):
-            answer = self.infer_tensors(
-                service, {"text": encoded[start : start + size]}, parameters=parameters, timeout_s=timeout_s
-            )
-            predictions += _predictions(service, answer, len(encoded[start : start + size]))
+            chunk = encoded[start : start + size]
+            try:
+                answer = self.infer_tensors(service, {"text": chunk}, parameters=parameters, timeout_s=timeout_s)
+            except InvalidRequest:
+                self._check_classifies(service, timeout_s)
+                raise
+            if not {"label", "score"} <= answer.keys():
+                self._check_classifies(service, timeout_s)
+            predictions += _predictions(service, answer, len(chunk))
         return predictions
 
     def infer_tensors(
@@ -173,6 +179,17 @@ class Client:
         """Close all connections."""
         self.close()
 
+    def _check_classifies(self, service: str, timeout_s: float | None) -> None:
+        metadata = self.get_model_metadata(service, timeout_s=timeout_s)
+        inputs, outputs = metadata["inputs"], metadata["outputs"]
+        if [tensor["name"] for tensor in inputs] == ["text"] and {"label", "score"} <= {t["name"] for t in outputs}:
+            return
+        arrays = ", ".join(f"'{tensor['name']}': array" for tensor in inputs)
+        raise InvalidRequest(
+            f"'{service}' takes {_shown(inputs)} and gives {_shown(outputs)}; expected a service that takes text and "
+            f"gives label and score. Ask this one in Python: Client(url).infer_tensors('{service}', {{{arrays}}})"
+        )
+
     def _call(self, method: str, *arguments: Any, timeout_s: float | None) -> Any:
         return self._transport.call(method, *arguments, timeout_s=self._timeout(timeout_s))
 
@@ -206,12 +223,14 @@ def _transport(url: str, timeout_s: float, admin_key: str | None) -> Transport:
 
 
 def _predictions(service: str, answer: dict[str, NDArray[Any]], asked: int) -> list[Prediction]:
-    if not {"label", "score"} <= answer.keys():
-        raise InvalidRequest(f"'{service}' answers {sorted(answer)}; a classification service answers label and score")
     predictions = from_tensors(answer["label"], answer["score"])
     if len(predictions) != asked:
         raise ServerError(f"'{service}' answered {len(predictions)} texts; {asked} were asked")
     return predictions
+
+
+def _shown(tensors: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{tensor['name']} {tensor['datatype']} {tensor['shape']}" for tensor in tensors)
 
 
 def _as_numbers(value: Any) -> Any:
