@@ -1,7 +1,9 @@
 """Keras models of versions 2 and 3: loaded as they are, called as they are, and exported as a SavedModel."""
 
+import errno
 import importlib
 import json
+import os
 import re
 import sys
 import warnings
@@ -14,6 +16,8 @@ from trident.errors import ExportError, ServiceError
 from trident.model_files import ModelFile
 from trident.savedmodel import Arrays, quiet_tensorflow
 
+# TensorFlow raises errors of its own for them, with nothing but the text in them.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
 KERAS_2 = "pip install 'tf-keras==2.21.*'"
 _UNTRACKED = (
     "it has state that does not belong to its layers, such as the seed of one that draws random numbers when it "
@@ -72,6 +76,7 @@ class KerasModel:
 
         Raises:
             ExportError: it cannot be written.
+            OSError: since the disk refuses.
         """
         import tensorflow as tf
 
@@ -85,6 +90,9 @@ class KerasModel:
             holder.model, holder.serve = self._model, serve
             tf.saved_model.save(holder, str(folder), signatures={"serving_default": serve})
         except Exception as error:  # tracing raises whatever the model's layers do
+            refused = next((number for number in DISK_ERRORS if os.strerror(number) in str(error)), None)
+            if refused:
+                raise OSError(refused, os.strerror(refused), str(folder)) from error
             reason = _UNTRACKED if "captures tensor" in str(error) else _reason(error)
             raise ExportError(f"{self._path} cannot be written as a SavedModel: {reason}") from error
 

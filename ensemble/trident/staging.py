@@ -22,8 +22,25 @@ def staged(folder: Path) -> Iterator[Path]:
         folder: of a service; its parents are made.
 
     Raises:
-        ServiceError: another process makes the same service.
+        ServiceError: another process makes the same service, or the disk refused.
     """
+    try:
+        with _workshop(folder) as new:
+            yield new
+    except OSError as error:
+        raise ServiceError(
+            f"cannot make the service {folder}: {_said(error, folder)}; all is as it was. Free space or mend the path"
+        ) from error
+
+
+def _said(error: OSError, folder: Path) -> str:
+    if isinstance(error, shutil.Error):  # of a whole tree: a list of what could not be copied, where to, and why
+        return str(error.args[0][0][2])
+    return f"{error.strerror}: '{error.filename2 or error.filename or folder}'"  # the target, if it was a copy
+
+
+@contextmanager
+def _workshop(folder: Path) -> Iterator[Path]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     workshop = folder.with_name(f".{folder.name}.new")
     with _locked(workshop, folder):

@@ -69,6 +69,23 @@ def test_a_failure_leaves_the_former_one(folder: Path) -> None:
     assert (folder / "service.toml").read_text() == "old"
 
 
+def test_a_disk_that_refuses_is_a_line_with_a_remedy(folder: Path) -> None:
+    """A folder stands where a file is to be written; and a file where folders are to be made."""
+
+    def make_half() -> None:
+        with staged(folder) as new:
+            (new / "half").mkdir()
+            (new / "half").write_text("")
+
+    end = "; all is as it was. Free space or mend the path"
+    with pytest.raises(ServiceError, match=f"^cannot make the service {folder}: Is a directory: '.*/half'{end}$"):
+        make_half()
+    assert left(folder) == ["spam"]
+    file = folder / "service.toml"
+    with pytest.raises(ServiceError, match=f"^cannot make the service {file}/x: File exists: '{file}'{end}$"):
+        staged(file / "x").__enter__()
+
+
 def test_what_a_killed_process_left_is_removed_by_the_next(folder: Path) -> None:
     with make(folder) as process:
         process.kill()
