@@ -145,6 +145,22 @@ def test_a_model_may_have_an_input_for_each_column(tmp_path: Path, keras: Any) -
     assert written["tensors"]["yearly_income_values"] == ["yearly income"]
 
 
+def test_a_model_may_encode_texts_itself(tmp_path: Path, keras: Any) -> None:
+    layers = keras.layers
+    years, town = keras.Input((1,), name="years"), keras.Input((1,), dtype="string", name="town")
+    lookup = layers.StringLookup(vocabulary=["bonn", "rome"], output_mode="one_hot")
+    model = keras.Model([years, town], layers.Dense(1, name="y")(layers.Concatenate()([years, lookup(town)])))
+    columns: list[dict[str, Any]] = [
+        {"name": "years", "type": "number"},
+        {"name": "town", "type": "category", "values": ["bonn", "rome"]},
+    ]
+    with pytest.raises(ServiceError, match=r"'town' are no texts; expected columns of the type 'text'"):
+        do_import(tmp_path, model, task="tabular", features=features(tmp_path, columns))
+    columns[1] = {"name": "town", "type": "text"}
+    report = do_import(tmp_path, model, task="tabular", features=features(tmp_path, columns))
+    assert [entry["data_type"] for entry in report.inputs] == ["STRING", "FP32"]
+
+
 def test_columns_that_are_not_the_models_inputs_are_refused(tmp_path: Path, keras: Any) -> None:
     given = {"task": "tabular", "features": features(tmp_path, COLUMNS[:2]), "labels": labels(tmp_path)}
     expected = r"takes \['age', 'city', 'yearly_income'\] and .* has the columns \['age', 'yearly income'\]; say in its"

@@ -104,9 +104,12 @@ def test_a_name_that_cannot_be_printed_is_refused(tmp_path: Path, name: Any, sho
     [
         (5, "column 0 is 5; expected an object"),
         (AGE | {"name": "record"}, "column 'record' has the name of the input that carries whole records; rename it"),
-        ({"name": "age"}, "column 'age': type is null; expected 'number' or 'category'"),
-        (CITY | {"type": "categorical"}, "column 'city': type is 'categorical'; expected 'number' or 'category'"),
-        (AGE | {"type": ["number"]}, "column 'age': type is a list; expected 'number' or 'category'"),
+        ({"name": "age"}, "column 'age': type is null; expected 'number', 'category' or 'text'"),
+        (
+            CITY | {"type": "categorical"},
+            "column 'city': type is 'categorical'; expected 'number', 'category' or 'text'",
+        ),
+        (AGE | {"type": ["number"]}, "column 'age': type is a list; expected 'number', 'category' or 'text'"),
         (AGE | {"means": 1}, "column 'age' has the unknown key 'means'; did you mean 'mean'?"),
         (
             AGE | {"values": []},
@@ -296,6 +299,43 @@ def test_a_category_that_is_no_string_is_refused_even_where_unknown_ones_are_not
 ) -> None:
     message = refusal(stage(tmp_path, CITY | {"unknown": "zeros"}), {"city": value})
     assert message == f"record 0: column 'city' is {shown}; expected a string"
+
+
+# Texts.
+
+
+TOWN = {"name": "town", "type": "text"}
+
+
+def test_texts_go_to_the_model_as_they_are(tmp_path: Path) -> None:
+    made = stage(tmp_path, TOWN | {"missing": "?"}, TOWN | {"name": "street"}, data_type="TYPE_STRING")
+    assert encoded(made, {"town": "Kraków", "street": ""}, {"town": None, "street": "x y"}) == [
+        ["Kraków".encode(), b""],
+        [b"?", b"x y"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "record 0: column 'town' is null; expected a string"),
+        (7, "record 0: column 'town' is 7; expected a string"),
+        (["Rome"], "record 0: column 'town' is a list; expected a string"),
+        ("\ud800", "record 0: column 'town' holds a lone surrogate; send UTF-8"),
+    ],
+)
+def test_what_is_no_text_is_refused(tmp_path: Path, value: Any, message: str) -> None:
+    assert refusal(stage(tmp_path, TOWN, data_type="TYPE_STRING"), {"town": value}) == message
+
+
+def test_texts_and_numbers_share_no_tensor(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'features' is TYPE_FP32, and its columns 'town' are texts"):
+        stage(tmp_path, PLAIN, TOWN)
+    with pytest.raises(ValueError, match="is TYPE_STRING, and its columns 'rooms' are no texts; expected columns of"):
+        stage(tmp_path, PLAIN, TOWN, data_type="TYPE_STRING")
+    assert fault(tmp_path, {"columns": [TOWN | {"missing": 0}]}) == (
+        ": column 'town': missing is 0; expected a string or null"
+    )
 
 
 # Records.

@@ -181,7 +181,34 @@ class Category:
         return -1 if self.unknown == "zeros" else None if self.unknown is None else int(self.unknown)
 
 
-Column = Number | Category
+@dataclass(frozen=True)
+class Text:
+    """A column of strings for a model that encodes them itself, as with Keras' StringLookup.
+
+    Attributes:
+        name: the column's name.
+        missing: stands for null; None refuses it.
+    """
+
+    type: ClassVar[str] = "text"
+    data_type: ClassVar[str] = "TYPE_STRING"
+    width: ClassVar[int] = 1
+    integral: ClassVar[bool] = False
+
+    name: str
+    missing: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the settings.
+
+        Raises:
+            ValueError: `missing` is no string.
+        """
+        if not isinstance(self.missing, str | None):
+            raise ValueError(f"column {show(self.name)}: missing is {show(self.missing)}; expected a string or null")
+
+
+Column = Number | Category | Text
 
 
 @dataclass(frozen=True)
@@ -201,7 +228,7 @@ class Features:
         return {name: column.data_type for name, column in self.columns.items()}
 
     def widths(self) -> dict[str, int]:
-        """Numbers that stand for a record in each tensor."""
+        """Numbers (or strings, of texts) that stand for a record in each tensor."""
         return {tensor: sum(self.columns[name].width for name in names) for tensor, names in self.tensors.items()}
 
 
@@ -264,9 +291,9 @@ def _column(entry: Any, where: str) -> Column:
     where = f"column {show(entry['name'])}"
     if entry["name"] == RECORD:
         raise ValueError(f"{where} has the name of the input that carries whole records; rename it")
-    kinds: list[type[Column]] = [kind for kind in (Number, Category) if kind.type == entry.get("type")]
+    kinds: list[type[Column]] = [kind for kind in (Number, Category, Text) if kind.type == entry.get("type")]
     if not kinds:
-        raise ValueError(f"{where}: type is {show(entry.get('type'))}; expected 'number' or 'category'")
+        raise ValueError(f"{where}: type is {show(entry.get('type'))}; expected 'number', 'category' or 'text'")
     _require_keys(entry, where, ["type", *(field.name for field in fields(kinds[0]))])
     return kinds[0](**{key: value for key, value in entry.items() if key != "type"})
 

@@ -10,9 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .features import Category, Column, Features, Number, hint, is_number, listed, parse, show
+from .features import Category, Column, Features, Number, Text, hint, is_number, listed, parse, show
 
-DTYPES = {"TYPE_FP32": np.float32, "TYPE_FP64": np.float64, "TYPE_INT32": np.int32, "TYPE_INT64": np.int64}
+DTYPES = {
+    "TYPE_FP32": np.float32,
+    "TYPE_FP64": np.float64,
+    "TYPE_INT32": np.int32,
+    "TYPE_INT64": np.int64,
+    "TYPE_STRING": np.object_,
+}
 # Numbers are read as float64, which is exact below 2**53.
 LARGEST = {
     "TYPE_FP32": float(np.finfo(np.float32).max),
@@ -44,6 +50,13 @@ class TabularPreprocessor:
         for tensor, data_type in data_types.items():
             if data_type not in DTYPES:
                 raise ValueError(f"tensor {show(tensor)} is {data_type}; expected one of {', '.join(DTYPES)}")
+            texts = [name for name in features.tensors[tensor] if isinstance(features.columns[name], Text)]
+            others = [name for name in features.tensors[tensor] if name not in texts]
+            if texts and data_type != "TYPE_STRING":
+                raise ValueError(f"tensor {show(tensor)} is {data_type}, and its columns {listed(texts)} are texts")
+            if others and data_type == "TYPE_STRING":
+                what = f"tensor {show(tensor)} is {data_type}, and its columns {listed(others)} are no texts"
+                raise ValueError(f"{what}; expected columns of the type 'text'")
             fractions = [name for name in features.tensors[tensor] if not features.columns[name].integral]
             if _is_whole(data_type) and fractions:
                 raise ValueError(
@@ -88,7 +101,7 @@ class TabularPreprocessor:
         """Read columns that came as tensors of their own.
 
         Args:
-            inputs: name of each column → float32 [B, 1] (number) or UTF-8 bytes [B, 1] (category).
+            inputs: name of each column → float32 [B, 1] (number) or UTF-8 bytes [B, 1] (category, text).
 
         Returns:
             Name of each column → B values, unchecked.
@@ -130,7 +143,8 @@ def encode(column: Column, values: Sequence[Any], data_type: str) -> NDArray[Any
         data_type: a key of `DTYPES`.
 
     Returns:
-        float64 [B, 1] (number), bool [B, V] (one-hot) or int64 [B, 1] (index); `data_type` can hold them.
+        float64 [B, 1] (number), bool [B, V] (one-hot), int64 [B, 1] (index) or UTF-8 bytes [B, 1] (text); `data_type`
+        can hold them.
 
     Raises:
         InvalidInput: a value is of the wrong type, missing, unknown, or too large.
@@ -138,6 +152,8 @@ def encode(column: Column, values: Sequence[Any], data_type: str) -> NDArray[Any
     if isinstance(column, Number):
         numbers = np.array([_number(column, value, row) for row, value in enumerate(values)], np.float64)
         return _scale(column, numbers, data_type)[:, None]
+    if isinstance(column, Text):
+        return np.array([_text(column, value, row) for row, value in enumerate(values)], np.object_)[:, None]
     places = np.array([_place(column, value, row) for row, value in enumerate(values)], np.int64)[:, None]
     return places == np.arange(len(column.values)) if column.encoding == "one-hot" else places
 
@@ -162,6 +178,16 @@ def _number(column: Number, value: Any, row: int) -> float:
     if number is None or not is_number(number):
         raise InvalidInput(f"{_where(column, value, row)}; expected a finite number")
     return float(number)
+
+
+def _text(column: Text, value: Any, row: int) -> bytes:
+    text = column.missing if value is None else value
+    if not isinstance(text, str):
+        raise InvalidInput(f"{_where(column, value, row)}; expected a string")
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"record {row}: column {show(column.name)} holds a lone surrogate; send UTF-8") from None
 
 
 def _place(column: Category, value: Any, row: int) -> int:
