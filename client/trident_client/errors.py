@@ -13,6 +13,15 @@
             └── ServerError      the server failed; its log has the cause
 
 HTTP and gRPC, `Client` and `AsyncClient` raise the same class for the same cause.
+
+Example:
+    >>> from trident_client import Client, NotFound
+    >>> with Client("http://127.0.0.1:8000") as client:
+    ...     try:
+    ...         client.infer("nobody", ["hello"])
+    ...     except NotFound as error:
+    ...         print(error)
+    Request for unknown model: 'nobody' is not found
 """
 
 
