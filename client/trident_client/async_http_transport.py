@@ -77,7 +77,7 @@ class AsyncHttpTransport:
 
     def _unreachable(self, error: OSError) -> ClientError:
         if isinstance(error, ssl.SSLError):
-            if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
-                return self._failures.foreign("it does not speak TLS")
-            return self._failures.untrusted(error.reason or error)
+            return self._failures.untrusted(getattr(error, "reason", None) or error)
+        if self._tls is not None and isinstance(error, ConnectionResetError):
+            return self._failures.untrusted("it closed the connection at once")
         return self._failures.unreachable(error.strerror or error)

@@ -82,9 +82,9 @@ class BlockingHttpTransport:
         except ssl.SSLEOFError as error:
             raise failed("the connection ended") from error
         except ssl.SSLError as error:
-            if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "HTTP_REQUEST"):
-                raise self._failures.foreign("it does not speak TLS") from error
-            raise self._failures.untrusted(getattr(error, "verify_message", None) or error.reason or error) from error
+            raise self._failures.untrusted(
+                getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
+            ) from error
         except (http.client.RemoteDisconnected, http.client.IncompleteRead) as error:
             raise failed("the answer is cut off" if isinstance(error, http.client.IncompleteRead) else error) from error
         except OSError as error:
@@ -155,10 +155,7 @@ class _Connection(http.client.HTTPConnection):
                 opened.settimeout(self.deadline.left_s())
                 opened.connect(address)
                 opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if self._tls is None:
-                    return opened
-                opened.settimeout(self.deadline.left_s())
-                return self._tls.wrap_socket(opened, server_hostname=self.host)
+                return opened if self._tls is None else self._secure(opened, self._tls)
             except (ssl.SSLError, TimeoutError):
                 opened.close()
                 raise
@@ -166,6 +163,13 @@ class _Connection(http.client.HTTPConnection):
                 opened.close()
                 failure = error
         raise failure
+
+    def _secure(self, opened: socket.socket, tls: ssl.SSLContext) -> socket.socket:
+        opened.settimeout(self.deadline.left_s())
+        try:
+            return tls.wrap_socket(opened, server_hostname=self.host)
+        except (ssl.SSLEOFError, ConnectionResetError) as error:
+            raise ssl.SSLError("it closed the connection at once") from error
 
 
 class _TimedSocket:

@@ -18,7 +18,7 @@ class Failures:
 
     def untrusted(self, reason: object) -> ConnectError:
         """TLS failed: a certificate has expired, is not known, or is wanted of the client."""
-        hint = "check the server's certificate and this client's ca_file, certificate_file and key_file"
+        hint = "does it speak TLS? Then check its certificate, and ca_file, certificate_file and key_file here"
         return ConnectError(f"no secure connection to {self.url}: {_line(reason)}; {hint}")
 
     def lost(self, reason: object) -> AnswerLost:
@@ -41,6 +41,12 @@ class Failures:
 def closed() -> ClientError:
     """The client itself was closed, before the call or while it waited."""
     return ClientError("this client is closed; make another")
+
+
+def in_one_line(reason: str) -> str:
+    """What Triton says, without the request's id that is none and without a Python traceback."""
+    said = reason.removeprefix("[request id: <id_unknown>] ").partition("\n\nAt:\n")[0]
+    return "; ".join(line.strip() for line in said.splitlines() if line.strip())
 
 
 def _line(reason: object) -> str:

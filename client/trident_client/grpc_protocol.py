@@ -17,7 +17,7 @@ from trident_client.errors import (
     ServerError,
     Unavailable,
 )
-from trident_client.failures import Failures, closed
+from trident_client.failures import Failures, closed, in_one_line
 from trident_client.http_protocol import is_dead_stub
 from trident_client.protocol import Call
 from trident_client.tensors import Arrays, Parameters, check_parameters, datatype_of, from_bytes, to_bytes
@@ -37,6 +37,7 @@ KEY_HEADER = "triton-grpc-protocol-admin-key"
 # What gRPC's own library says with UNAVAILABLE.
 NOT_SENT = ("failed to connect", "errors resolving", "DNS resolution failed")
 LOST = ("Socket closed", "Connection reset", "Broken pipe", "GOAWAY", "recvmsg", "sendmsg")
+CLOSED_AT_ONCE = "it closed the connection at once, as one does that speaks no gRPC"
 HTTP_1 = "http1.x server"
 TLS = ("Ssl handshake", "SSL_ERROR", "TSI_")
 
@@ -58,7 +59,7 @@ class GrpcFailures(Failures):
 
         UNAVAILABLE has many causes, which only the details tell apart.
         """
-        details = details or f"{self.url} answered {code.name} without a reason"
+        details = in_one_line(details or f"{self.url} answered {code.name} without a reason")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return self.timed_out(deadline)
         if code is grpc.StatusCode.CANCELLED:
@@ -79,7 +80,8 @@ class GrpcFailures(Failures):
         if any(mark in details for mark in TLS):
             return self.untrusted(details)
         if any(mark in details for mark in NOT_SENT):
-            return self.unreachable(details)
+            at_once = "Socket closed" in details
+            return self.unreachable(CLOSED_AT_ONCE if at_once else details)
         if any(mark in details for mark in LOST):
             return self.lost(details)
         return Unavailable(details)

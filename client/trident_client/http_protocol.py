@@ -18,7 +18,7 @@ from urllib.parse import quote
 from numpy.typing import NDArray
 
 from trident_client.errors import ClientError, Forbidden, InvalidRequest, NotFound, ServerError, Unavailable
-from trident_client.failures import Failures
+from trident_client.failures import Failures, in_one_line
 from trident_client.protocol import Call
 from trident_client.tensors import Arrays, Parameters, check_parameters, datatype_of, from_bytes, to_bytes
 
@@ -239,7 +239,7 @@ def _content(answer: HttpAnswer) -> bytes:
 def _reason(answer: HttpAnswer) -> str | None:
     """What Triton says of an error; None if it is not Triton's."""
     try:
-        return str(json.loads(_content(answer))["error"])
+        return in_one_line(str(json.loads(_content(answer))["error"]))
     except (ValueError, LookupError, TypeError, OSError, zlib.error, EOFError):
         return None
 
