@@ -7,8 +7,10 @@ with Client("http://127.0.0.1:8000") as client:
         print(prediction.label, prediction.score)
 """
 
+from trident_client.async_client import AsyncClient
 from trident_client.client import Client
 from trident_client.errors import (
+    AnswerLost,
     ClientError,
     ConnectError,
     Forbidden,
@@ -20,9 +22,12 @@ from trident_client.errors import (
     TridentError,
     Unavailable,
 )
-from trident_client.prediction import Prediction
+from trident_client.prediction import Prediction, Span
+from trident_client.retries import Retry
 
 __all__ = [
+    "AnswerLost",
+    "AsyncClient",
     "Client",
     "ClientError",
     "ConnectError",
@@ -32,7 +37,9 @@ __all__ = [
     "NotFound",
     "Prediction",
     "RequestTimeout",
+    "Retry",
     "ServerError",
+    "Span",
     "TridentError",
     "Unavailable",
 ]

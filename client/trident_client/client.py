@@ -1,46 +1,34 @@
-"""The client: services by name, models by tensors, and the server's own calls under tritonclient's names."""
+"""The client: services by name; `server_client` has its other calls."""
 
-from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Any
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trident_client.errors import ConnectError, InvalidRequest, ServerError
-from trident_client.prediction import Prediction, from_tensors
-from trident_client.transport import Arrays, Parameters, Transport
+from trident_client.blocking import iterate, run
+from trident_client.errors import InvalidRequest
+from trident_client.prediction import Prediction, Span
+from trident_client.server_client import ServerClient
+from trident_client.tasks import Image, Record
 
-LONGEST_TIMEOUT_S = 86_400
-DEFAULT_URL = "http://127.0.0.1:8000"
 
+class Client(ServerClient):
+    """Talks to one Triton server; may be shared between threads, and not with a forked process.
 
-class Client:
-    """Talks to one Triton server; may be shared between threads.
+    Every call raises `ClientError` of one kind or another when it fails; `trident_client.errors` has the tree.
+    `timeout_s` is the time for everything that a call does, further attempts included; the client's own is taken
+    where a call has none.
+
+    Attributes:
+        url: the server's address.
+        timeout_s: seconds that a call may take if it is not told otherwise.
 
     Example:
-        >>> with Client("grpc://127.0.0.1:8001") as client:
+        >>> from trident_client import Client
+        >>> with Client("http://127.0.0.1:8000", timeout_s=10) as client:
         ...     client.infer("spam", ["You won a free prize, call now"])[0].label
         'spam'
     """
-
-    def __init__(self, url: str = DEFAULT_URL, *, timeout_s: float = 30.0, admin_key: str | None = None) -> None:
-        """Prepare a client; nothing is sent before the first call.
-
-        Args:
-            url: `http://HOST:PORT` or `grpc://HOST:PORT`.
-            timeout_s: seconds that a call may take if it is not told otherwise, > 0.
-            admin_key: for the APIs that `trident serve` restricts.
-
-        Raises:
-            ConnectError: the URL has another form.
-        """
-        self.url = url
-        self.timeout_s = timeout_s
-        self._timeout(timeout_s)
-        self._transport = _transport(url, timeout_s, admin_key)
-        self._max_batch_sizes: dict[str, int] = {}
 
     def infer(
         self,
@@ -55,205 +43,247 @@ class Client:
 
         Args:
             service: its name.
-            texts: any number; sent in requests of at most the service's max_batch_size.
+            texts: any number; sent in requests of at most the service's max_batch_size, several at once.
             top_k: labels per text, ≥ 1; the service's own default if None.
             threshold: leave out labels with a lower score, in [0, 1]; the service's own default if None.
-            timeout_s: for each request.
+            timeout_s: for all texts together; if None, each request may take the client's.
 
         Returns:
             One prediction a text, in the same order.
 
         Raises:
-            InvalidRequest: a text is no string or holds lone surrogates, a parameter is out of range, or the service
-                takes or gives something else; says what, and how to ask it.
+            InvalidRequest: a text is no string or holds lone surrogates, or a parameter is out of range.
             NotFound: there is no such service.
-            ClientError: see `trident_client.errors`.
-        """
-        encoded = _encode(texts)
-        given: dict[str, int | float | None] = {"top_k": top_k, "threshold": threshold}
-        parameters = {key: value for key, value in given.items() if value is not None}
-        predictions: list[Prediction] = []
-        size = self._max_batch_size(service) if len(encoded) > 1 else 1
-        for start in range(0, len(encoded), size):
-            chunk = encoded[start : start + size]
-            try:
-                answer = self.infer_tensors(service, {"text": chunk}, parameters=parameters, timeout_s=timeout_s)
-            except InvalidRequest:
-                self._check_classifies(service, timeout_s)
-                raise
-            if not {"label", "score"} <= answer.keys():
-                self._check_classifies(service, timeout_s)
-            predictions += _predictions(service, answer, len(chunk))
-        return predictions
+            ClientError: see `trident_client.errors`. The first error, in the texts' order, ends the other requests.
 
-    def infer_tensors(
+        Example:
+            >>> from trident_client import Client
+            >>> with Client("http://127.0.0.1:8000") as client:
+            ...     for prediction in client.infer("spam", ["You won a free prize", "See you at eight"]):
+            ...         print(prediction.label)
+            spam
+            ham
+        """
+        return run(self._calls.infer(service, texts, top_k=top_k, threshold=threshold, timeout_s=timeout_s))
+
+    def infer_stream(
         self,
-        model: str,
-        inputs: Arrays,
+        service: str,
+        texts: Iterable[str],
         *,
-        outputs: Sequence[str] | None = None,
-        parameters: Parameters | None = None,
-        version: str = "",
+        top_k: int | None = None,
+        threshold: float | None = None,
         timeout_s: float | None = None,
-    ) -> dict[str, NDArray[Any]]:
-        """Send one request with tensors as they are.
+    ) -> Iterator[Prediction]:
+        """Classify texts that come one by one, however many; only those under way are in memory.
 
         Args:
-            model: its name.
-            inputs: name → array, with the batch axis if the model has one; BYTES as object arrays of bytes.
-            outputs: which to ask for; all if None.
-            parameters: request parameters.
-            version: the latest if empty.
-            timeout_s: seconds.
+            service: its name.
+            texts: taken in batches of the service's max_batch_size, a few batches ahead of the answers.
+            top_k: see `infer`.
+            threshold: see `infer`.
+            timeout_s: for each request.
 
-        Returns:
-            Output name → array; BYTES as object arrays of bytes.
+        Yields:
+            One prediction a text, in the same order. Closing the iterator ends the requests under way.
 
         Raises:
-            InvalidRequest: a wrong name, datatype or shape.
+            InvalidRequest: a text is no string or holds lone surrogates; those before it have been answered.
             ClientError: see `trident_client.errors`.
+
+        Example:
+            >>> from trident_client import Client
+            >>> lines = (f"free prize number {number}" for number in range(1000))
+            >>> with Client("http://127.0.0.1:8000") as client:
+            ...     sum(prediction.label == "spam" for prediction in client.infer_stream("spam", lines))
+            1000
         """
-        if not isinstance(inputs, Mapping):
-            raise InvalidRequest(f"inputs is {type(inputs).__name__}; expected {{name: array}}")
-        for name, array in inputs.items():
-            if not isinstance(array, np.ndarray):
-                raise InvalidRequest(f"input '{name}' is {type(array).__name__}; expected a numpy array")
-        return self._transport.infer(
-            model,
-            inputs,
-            outputs=outputs,
-            parameters=parameters or {},
-            version=version,
-            timeout_s=self._timeout(timeout_s),
+        texts = _iterable(texts)
+        return iterate(self._calls.infer_stream(service, texts, top_k=top_k, threshold=threshold, timeout_s=timeout_s))
+
+    def infer_images(
+        self,
+        service: str,
+        images: Sequence[Image],
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Prediction]:
+        """Classify images with a service.
+
+        Args:
+            service: its name.
+            images: paths, the bytes of JPEG, PNG or WebP files, or uint8 arrays [H, W] or [H, W, C] with C = 1
+                (grey), 3 (RGB) or 4 (with opacity). Files are read when they are sent.
+            top_k: see `infer`.
+            threshold: see `infer`.
+            timeout_s: see `infer`.
+
+        Returns:
+            One prediction an image, in the same order.
+
+        Raises:
+            InvalidRequest: an image is nothing of that, or cannot be read.
+            ClientError: see `trident_client.errors`.
+
+        Example:
+            >>> import numpy as np
+            >>> from trident_client import Client
+            >>> with Client("http://127.0.0.1:8000") as client:
+            ...     client.infer_images("shapes", [np.zeros((32, 32, 3), np.uint8)])[0].label
+            'circle'
+        """
+        return run(self._calls.infer_images(service, images, top_k=top_k, threshold=threshold, timeout_s=timeout_s))
+
+    def infer_records(
+        self,
+        service: str,
+        records: Sequence[Record],
+        *,
+        top_k: int | None = None,
+        threshold: float | None = None,
+        timeout_s: float | None = None,
+    ) -> list[Prediction]:
+        """Classify tabular records with a service.
+
+        Args:
+            service: its name.
+            records: column → value, each with all columns; None where a value is missing.
+            top_k: see `infer`.
+            threshold: see `infer`.
+            timeout_s: see `infer`.
+
+        Returns:
+            One prediction a record, in the same order.
+
+        Raises:
+            InvalidRequest: a record has other columns, or a value of another type.
+            ClientError: see `trident_client.errors`.
+
+        Example:
+            >>> from trident_client import Client
+            >>> with Client("http://127.0.0.1:8000") as client:
+            ...     client.infer_records("customers", [{"age": 31, "city": "Oslo"}])[0].label
+            'stays'
+        """
+        return run(self._calls.infer_records(service, records, top_k=top_k, threshold=threshold, timeout_s=timeout_s))
+
+    def infer_values(
+        self, service: str, records: Sequence[Record], *, timeout_s: float | None = None
+    ) -> NDArray[np.float32]:
+        """Estimate a number for each tabular record with a service of regression.
+
+        Args:
+            service: its name.
+            records: see `infer_records`.
+            timeout_s: see `infer`.
+
+        Returns:
+            float32 [N], a value a record, in the same order.
+
+        Raises:
+            InvalidRequest: a record has other columns, or a value of another type.
+            ClientError: see `trident_client.errors`.
+
+        Example:
+            >>> from trident_client import Client
+            >>> with Client("http://127.0.0.1:8000") as client:
+            ...     client.infer_values("houses", [{"rooms": 5, "city": "Oslo"}]).tolist()
+            [640.0]
+        """
+        return run(self._calls.infer_values(service, records, timeout_s=timeout_s))
+
+    def infer_spans(
+        self,
+        service: str,
+        texts: Sequence[str],
+        *,
+        threshold: float | None = None,
+        aggregation: str | None = None,
+        timeout_s: float | None = None,
+    ) -> list[list[Span]]:
+        """Find the labelled parts of texts, such as names, with a service of token classification.
+
+        Args:
+            service: its name.
+            texts: see `infer`.
+            threshold: leave out spans with a lower score, in [0, 1]; the service's own default if None.
+            aggregation: how words get the label of their tokens: "none", "simple", "first", "average" or "max"; the
+                service's own default if None.
+            timeout_s: see `infer`.
+
+        Returns:
+            The spans of each text, in order.
+
+        Raises:
+            InvalidRequest: a text is no string, or a parameter is out of range.
+            ClientError: see `trident_client.errors`.
+
+        Example:
+            >>> from trident_client import Client
+            >>> with Client("http://127.0.0.1:8000") as client:
+            ...     for span in client.infer_spans("names", ["I met Ada Lovelace"])[0]:
+            ...         print(span.label, span.text)
+            NAME Ada Lovelace
+        """
+        return run(
+            self._calls.infer_spans(service, texts, threshold=threshold, aggregation=aggregation, timeout_s=timeout_s)
         )
 
-    def is_server_live(self, timeout_s: float | None = None) -> bool:
-        """Whether the server runs."""
-        return bool(self._call("is_server_live", timeout_s=timeout_s))
+    def embed(self, service: str, texts: Sequence[str], *, timeout_s: float | None = None) -> NDArray[np.float32]:
+        """Embed texts with a service.
 
-    def is_server_ready(self, timeout_s: float | None = None) -> bool:
-        """Whether the server and all its models can serve."""
-        return bool(self._call("is_server_ready", timeout_s=timeout_s))
+        Args:
+            service: its name.
+            texts: see `infer`.
+            timeout_s: see `infer`.
 
-    def is_model_ready(self, model: str, version: str = "", timeout_s: float | None = None) -> bool:
-        """Whether a model can serve."""
-        return bool(self._call("is_model_ready", model, version, timeout_s=timeout_s))
+        Returns:
+            float32 [N, D], a row a text, in the same order; [0, D] for no texts (D = 0 if the service does not say).
 
-    def get_server_metadata(self, timeout_s: float | None = None) -> dict[str, Any]:
-        """The server's name, version and extensions."""
-        return dict(self._call("get_server_metadata", timeout_s=timeout_s))
+        Raises:
+            InvalidRequest: a text is no string or holds lone surrogates.
+            ClientError: see `trident_client.errors`.
 
-    def get_model_metadata(self, model: str, version: str = "", timeout_s: float | None = None) -> dict[str, Any]:
-        """A model's versions, inputs and outputs; shapes as integers, -1 where any size will do."""
-        metadata = dict(self._call("get_model_metadata", model, version, timeout_s=timeout_s))
-        for tensor in (*metadata.get("inputs", []), *metadata.get("outputs", [])):
-            tensor["shape"] = [int(size) for size in tensor["shape"]]  # protobuf's JSON has int64 as strings
-        return metadata
+        Example:
+            >>> from trident_client import Client
+            >>> with Client("http://127.0.0.1:8000") as client:
+            ...     client.embed("meanings", ["cat", "kitten"]).shape
+            (2, 3)
+        """
+        return run(self._calls.embed(service, texts, timeout_s=timeout_s))
 
-    def get_model_config(self, model: str, version: str = "", timeout_s: float | None = None) -> dict[str, Any]:
-        """A model's configuration as the server completed it."""
-        config = self._call("get_model_config", model, version, timeout_s=timeout_s)
-        return dict(config.get("config", config))  # gRPC wraps it in a message
+    def embed_stream(
+        self, service: str, texts: Iterable[str], *, timeout_s: float | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Embed texts that come one by one, however many; see `infer_stream`.
 
-    def get_inference_statistics(self, model: str, version: str = "", timeout_s: float | None = None) -> dict[str, Any]:
-        """A model's counts and durations since it was loaded, as integers (durations in nanoseconds)."""
-        answer = self._call("get_inference_statistics", model, version, timeout_s=timeout_s)
-        return {"model_stats": [_as_numbers(entry) for entry in answer.get("model_stats", [])]}
+        Args:
+            service: its name.
+            texts: see `infer_stream`.
+            timeout_s: for each request.
 
-    def get_model_repository_index(self, timeout_s: float | None = None) -> list[dict[str, Any]]:
-        """All models of the repository with name, version, state and reason; needs the admin key."""
-        index = self._call("get_model_repository_index", timeout_s=timeout_s)
-        return list(index.get("models", []) if isinstance(index, dict) else index)
+        Yields:
+            float32 [D], one a text, in the same order.
 
-    def close(self) -> None:
-        """Close all connections."""
-        self._transport.close()
+        Raises:
+            InvalidRequest: a text is no string or holds lone surrogates; those before it have been answered.
+            ClientError: see `trident_client.errors`.
 
-    def __enter__(self) -> "Client":
-        """Return the client itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close all connections."""
-        self.close()
-
-    def _check_classifies(self, service: str, timeout_s: float | None) -> None:
-        metadata = self.get_model_metadata(service, timeout_s=timeout_s)
-        inputs, outputs = metadata["inputs"], metadata["outputs"]
-        if [tensor["name"] for tensor in inputs] == ["text"] and {"label", "score"} <= {t["name"] for t in outputs}:
-            return
-        arrays = ", ".join(f"'{tensor['name']}': array" for tensor in inputs)
-        raise InvalidRequest(
-            f"'{service}' takes {_shown(inputs)} and gives {_shown(outputs)}; expected a service that takes text and "
-            f"gives label and score. Ask this one in Python: Client(url).infer_tensors('{service}', {{{arrays}}})"
-        )
-
-    def _call(self, method: str, *arguments: Any, timeout_s: float | None) -> Any:
-        return self._transport.call(method, *arguments, timeout_s=self._timeout(timeout_s))
-
-    def _timeout(self, timeout_s: float | None) -> float:
-        chosen = self.timeout_s if timeout_s is None else timeout_s
-        if not 0 < chosen <= LONGEST_TIMEOUT_S:
-            raise InvalidRequest(f"timeout_s is {chosen}; expected seconds > 0 and ≤ {LONGEST_TIMEOUT_S}")
-        return chosen
-
-    def _max_batch_size(self, service: str) -> int:
-        if service not in self._max_batch_sizes:
-            self._max_batch_sizes[service] = max(1, int(self.get_model_config(service).get("max_batch_size", 0)))
-        return self._max_batch_sizes[service]
+        Example:
+            >>> from trident_client import Client
+            >>> with Client("http://127.0.0.1:8000") as client:
+            ...     for vector in client.embed_stream("meanings", iter(["cat", "kitten"])):
+            ...         print(vector.shape)
+            (3,)
+            (3,)
+        """
+        return iterate(self._calls.embed_stream(service, _iterable(texts), timeout_s=timeout_s))
 
 
-def _transport(url: str, timeout_s: float, admin_key: str | None) -> Transport:
-    try:
-        parts = urlsplit(url)
-        well_formed = parts.scheme in ("http", "grpc") and parts.hostname and parts.port and parts.path in ("", "/")
-    except ValueError:  # (UnicodeEncodeError is one) brackets that do not match, a port that is no number or too large
-        well_formed = False
-    if not well_formed:
-        raise ConnectError(f"url is '{url}'; expected http://HOST:PORT or grpc://HOST:PORT")
-    if parts.scheme == "http":
-        from trident_client.http_transport import HttpTransport
-
-        return HttpTransport(parts.netloc, timeout_s, admin_key)
-    from trident_client.grpc_transport import GrpcTransport
-
-    return GrpcTransport(parts.netloc, admin_key)
-
-
-def _predictions(service: str, answer: dict[str, NDArray[Any]], asked: int) -> list[Prediction]:
-    predictions = from_tensors(answer["label"], answer["score"])
-    if len(predictions) != asked:
-        raise ServerError(f"'{service}' answered {len(predictions)} texts; {asked} were asked")
-    return predictions
-
-
-def _shown(tensors: list[dict[str, Any]]) -> str:
-    return ", ".join(f"{tensor['name']} {tensor['datatype']} {tensor['shape']}" for tensor in tensors)
-
-
-def _as_numbers(value: Any) -> Any:
-    """Statistics with integers; protobuf's JSON has int64 as strings."""
-    if isinstance(value, dict):
-        return {key: inner if key in ("name", "version") else _as_numbers(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_as_numbers(inner) for inner in value]
-    return int(value) if isinstance(value, str) and value.isdigit() else value
-
-
-def _encode(texts: Sequence[str]) -> NDArray[np.object_]:
-    """Texts as a BYTES tensor [B, 1]."""
-    if isinstance(texts, str):
-        raise InvalidRequest("texts is one string; expected a list of them: [text]")
-    if not isinstance(texts, Sequence):
-        raise InvalidRequest(f"texts is {type(texts).__name__}; expected a list of strings")
-    encoded = np.empty((len(texts), 1), dtype=np.object_)
-    for position, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InvalidRequest(f"text {position} is {type(text).__name__}; expected str")
-        try:
-            encoded[position, 0] = text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise InvalidRequest(f"text {position} cannot be encoded as UTF-8: {error.reason}") from None
-    return encoded
+def _iterable(texts: Iterable[str]) -> Iterable[str]:
+    """The texts, unless they would need an event loop."""
+    if isinstance(texts, AsyncIterable):
+        raise InvalidRequest("texts is an async iterable; expected an iterable, or use AsyncClient")
+    return texts

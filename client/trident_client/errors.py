@@ -2,7 +2,8 @@
 
     TridentError                 everything that Trident raises on purpose
     └── ClientError              a call to a server failed
-        ├── ConnectError         nobody answers at the address
+        ├── ConnectError         nobody answers at the address, so no request was accepted
+        │   └── AnswerLost       the request was sent, and the connection ended before the answer
         ├── RequestTimeout       no answer in time
         ├── Forbidden            the API is restricted and the admin key is missing or wrong
         └── InferenceError       the server answered with an error
@@ -11,7 +12,16 @@
             ├── Unavailable      the server cannot take the request now: queue full, not ready, draining
             └── ServerError      the server failed; its log has the cause
 
-HTTP and gRPC raise the same class for the same cause.
+HTTP and gRPC, `Client` and `AsyncClient` raise the same class for the same cause.
+
+Example:
+    >>> from trident_client import Client, NotFound
+    >>> with Client("http://127.0.0.1:8000") as client:
+    ...     try:
+    ...         client.infer("nobody", ["hello"])
+    ...     except NotFound as error:
+    ...         print(error)
+    Request for unknown model: 'nobody' is not found
 """
 
 
@@ -24,7 +34,11 @@ class ClientError(TridentError):
 
 
 class ConnectError(ClientError):
-    """Nobody answers at the address."""
+    """Nobody answers at the address; no request was accepted."""
+
+
+class AnswerLost(ConnectError):
+    """The request was sent, and the connection ended before the answer; the server may have served it."""
 
 
 class RequestTimeout(ClientError):
@@ -48,7 +62,13 @@ class NotFound(InferenceError):
 
 
 class Unavailable(InferenceError):
-    """The server cannot take the request now; trying again later may work."""
+    """The server cannot take the request now; trying again later may work.
+
+    Attributes:
+        retry_after_s: seconds that the server asks to wait, ≥ 0; None if it asks nothing.
+    """
+
+    retry_after_s: float | None = None
 
 
 class ServerError(InferenceError):

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from trident_client import Client, Prediction, TridentError
-from trident_client.client import DEFAULT_URL
+from trident_client.settings import DEFAULT_URL
 
 from trident import __version__
 from trident.import_command import import_, new_stage

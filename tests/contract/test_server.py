@@ -13,12 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tritonclient.grpc
+import tritonclient.http
 from conftest import TRIDENT, RunTrident
 from leftovers import is_free, leftovers, processes
 from trident.errors import ServerStartError
 from trident.server.lifecycle import HOST, Server
 from trident.server.state import SHARED_MEMORY, ServerState, running_servers
 from trident_client import Client, Forbidden
+from tritonclient.utils import InferenceServerException
 
 MODELS = Path(__file__).parent.parent / "models"
 FREE_PORTS = ("--http-port", "0", "--grpc-port", "0", "--metrics-port", "0")
@@ -92,21 +95,29 @@ def test_it_listens_on_loopback_only(server: Server) -> None:
     assert mine <= LOOPBACK
 
 
-def test_admin_apis_need_the_key(client: Client) -> None:
-    with pytest.raises(Forbidden):
-        client.get_model_repository_index()
-    for method in ("get_trace_settings", "get_log_settings", "get_system_shared_memory_status"):
-        with pytest.raises(Forbidden):
-            client._transport.call(method, timeout_s=5)
-    with pytest.raises(Forbidden):
-        client._transport.call("load_model", "identity", timeout_s=5)
+def test_admin_apis_need_the_key(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TRIDENT_STATE_DIR", str(tmp_path))  # where the client finds no key by itself
+    for url, protocol in ((server.http_url, tritonclient.http), (server.grpc_url, tritonclient.grpc)):
+        with Client(url) as client:
+            for call in (
+                client.get_model_repository_index,
+                lambda: client.load_model("identity"),
+                lambda: client.unload_model("identity"),
+            ):
+                with pytest.raises(Forbidden):
+                    call()
+        with protocol.InferenceServerClient(url.partition("//")[2]) as raw:
+            for method in ("get_trace_settings", "get_log_settings", "get_system_shared_memory_status"):
+                with pytest.raises(InferenceServerException, match="restricted"):
+                    getattr(raw, method)()
 
 
 def test_admin_apis_open_with_the_key(server: Server) -> None:
     for url in (server.http_url, server.grpc_url):
-        with Client(url, admin_key=server.admin_key) as client:
-            index = client.get_model_repository_index()
-        assert {"name": "tiny", "version": "1", "state": "READY"} in index
+        for key in (server.admin_key, None):  # without one it is found in the server's state file
+            with Client(url, admin_key=key) as client:
+                index = client.get_model_repository_index()
+            assert {"name": "tiny", "version": "1", "state": "READY"} in index
 
 
 def test_the_state_file_is_for_its_owner_only(server: Server) -> None:

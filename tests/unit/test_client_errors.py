@@ -1,11 +1,14 @@
-"""Both transports raise the same class for the same cause, whatever tritonclient raised."""
+"""Both protocols raise the same class for the same cause, whatever the libraries below raised."""
 
-import socket
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import time
+from email.utils import formatdate
+from http.client import HTTPMessage
+from typing import Any
 
+import grpc
 import pytest
 from trident_client import (
+    AnswerLost,
     ClientError,
     ConnectError,
     Forbidden,
@@ -17,106 +20,105 @@ from trident_client import (
     TridentError,
     Unavailable,
 )
-from trident_client import grpc_transport as grpc
-from trident_client import http_transport as http
-from tritonclient.utils import InferenceServerException
+from trident_client.deadline import Deadline
+from trident_client.grpc_protocol import GrpcFailures
+from trident_client.http_protocol import HttpAnswer, HttpProtocol
 
+Code = grpc.StatusCode
 RESTRICTED = "This protocol is restricted, expecting header 'triton-grpc-protocol-admin-key'"
+DEAD_STUB = "Failed to process the request(s) for model 'm_0_0', message: Stub process 'm_0_0' is not healthy."
 REFUSED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused"
-Mapping = Callable[[str, float], AbstractContextManager[None]]
+NO_HOST = "errors resolving nohost:8001: [field:hostname lookup error:address lookup failed for nohost:8001]"
+EXPIRED = (
+    "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Ssl handshake failed "
+    "(TSI_PROTOCOL_FAILURE): SSL_ERROR_SSL: CERTIFICATE_VERIFY_FAILED: certificate has expired"
+)
 
 
-def answered(status: str | None, message: str | None = "the reason") -> InferenceServerException:
-    return InferenceServerException(message, status=status)
-
-
-def raised(mapping: Mapping, error: Exception) -> ClientError:
-    with pytest.raises(ClientError) as caught, mapping("host:8000", 1.5):
-        raise error
-    assert caught.value.__cause__ is error
+def over_http(status: int, body: bytes = b'{"error":"the reason"}', **headers: str) -> ClientError:
+    message = HTTPMessage()
+    for name, value in ({"Content-Type": "application/json"} | headers).items():
+        message[name.replace("_", "-")] = value
+    call = HttpProtocol("http://host:8000", {}, None).get_server_metadata()
+    with pytest.raises(ClientError) as caught:
+        call.answer(HttpAnswer(status, message, body))
     return caught.value
 
 
+def over_grpc(code: Any, details: str | None = "the reason") -> ClientError:
+    return GrpcFailures("grpc://host:8000").of(code, details, Deadline(1.5))
+
+
 @pytest.mark.parametrize(
-    ("expected", "over_http", "over_grpc"),
+    ("expected", "http", "rpc"),
     [
-        (InvalidRequest, answered("400"), answered("StatusCode.INVALID_ARGUMENT")),
-        (NotFound, answered("404"), answered("StatusCode.NOT_FOUND")),
-        (Unavailable, answered("503"), answered("StatusCode.UNAVAILABLE", "Exceeds maximum queue size")),
-        (Forbidden, answered("403"), answered("StatusCode.UNAVAILABLE", RESTRICTED)),
-        (ServerError, answered("500"), answered("StatusCode.INTERNAL")),
-        (ServerError, answered("501"), answered("StatusCode.UNIMPLEMENTED")),
-        (ServerError, answered(None), answered(None)),
-        (RequestTimeout, TimeoutError("timed out"), answered("StatusCode.DEADLINE_EXCEEDED", "Deadline Exceeded")),
-        (ConnectError, ConnectionRefusedError(111, "refused"), answered("StatusCode.UNAVAILABLE", REFUSED)),
-        (ConnectError, ConnectionResetError(104, "reset"), answered("StatusCode.UNAVAILABLE", "Socket closed")),
-        (
-            ConnectError,
-            BrokenPipeError(32, "broken"),
-            answered("StatusCode.UNAVAILABLE", "recvmsg:Connection reset by peer"),
-        ),
-        (
-            ConnectError,
-            socket.gaierror(-2, "Name or service not known"),
-            answered(
-                "StatusCode.UNAVAILABLE",
-                "errors resolving nohost:8001: [field:hostname lookup error:address lookup failed for nohost:8001: "
-                "Domain name not found]",
-            ),
-        ),
-        (ServerError, ValueError("not JSON"), ValueError("not protobuf")),
+        (InvalidRequest, over_http(400), over_grpc(Code.INVALID_ARGUMENT)),
+        (NotFound, over_http(404), over_grpc(Code.NOT_FOUND)),
+        (Unavailable, over_http(503), over_grpc(Code.UNAVAILABLE, "Exceeds maximum queue size")),
+        (Unavailable, over_http(500, f'{{"error":"{DEAD_STUB}"}}'.encode()), over_grpc(Code.INTERNAL, DEAD_STUB)),
+        (Forbidden, over_http(403), over_grpc(Code.UNAVAILABLE, RESTRICTED)),
+        (Forbidden, over_http(401, b""), over_grpc(Code.UNAUTHENTICATED)),
+        (ServerError, over_http(500), over_grpc(Code.INTERNAL)),
+        (ServerError, over_http(501), over_grpc(Code.UNIMPLEMENTED)),
+        (ServerError, over_http(500, b"<html>", Content_Type="text/html"), over_grpc(Code.UNKNOWN, None)),
+        (InvalidRequest, over_http(413, b"<html>", Content_Type="text/html"), over_grpc(Code.RESOURCE_EXHAUSTED)),
     ],
 )
-def test_the_same_cause_is_the_same_class(
-    expected: type[ClientError], over_http: Exception, over_grpc: Exception
-) -> None:
-    assert type(raised(http._errors, over_http)) is expected
-    assert type(raised(grpc._errors, over_grpc)) is expected
+def test_the_same_cause_is_the_same_class(expected: type[ClientError], http: ClientError, rpc: ClientError) -> None:
+    assert type(http) is expected
+    assert type(rpc) is expected
 
 
 @pytest.mark.parametrize(
-    ("mapping", "status"), [(http._errors, "400"), (grpc._errors, "StatusCode.INVALID_ARGUMENT")], ids=["http", "grpc"]
-)
-def test_the_servers_reason_is_the_message(mapping: Mapping, status: str) -> None:
-    assert str(raised(mapping, answered(status, "unexpected shape"))) == "unexpected shape"
-
-
-@pytest.mark.parametrize(
-    ("mapping", "error", "url"),
+    ("expected", "details", "begins"),
     [
-        (http._errors, TimeoutError(), "http://host:8000"),
-        (grpc._errors, answered("StatusCode.DEADLINE_EXCEEDED"), "grpc://host:8000"),
+        (ConnectError, REFUSED, "cannot reach grpc://host:8000: failed to connect"),
+        (ConnectError, NO_HOST, "cannot reach grpc://host:8000: errors resolving"),
+        (ConnectError, EXPIRED, "no secure connection to grpc://host:8000: failed to connect"),
+        (AnswerLost, "Socket closed", "grpc://host:8000 closed the connection before its answer was complete"),
+        (AnswerLost, "recvmsg:Connection reset by peer", "grpc://host:8000 closed the connection"),
+        (ServerError, "Trying to connect an http1.x server", "grpc://host:8000 does not answer as Triton does"),
     ],
-    ids=["http", "grpc"],
 )
-def test_a_timeout_says_how_long_it_was(mapping: Mapping, error: Exception, url: str) -> None:
-    assert str(raised(mapping, error)) == f"{url} gave no answer within 1.5 s; raise timeout_s"
+def test_what_grpc_calls_unavailable_has_many_causes(expected: type[ClientError], details: str, begins: str) -> None:
+    error = over_grpc(Code.UNAVAILABLE, details)
+    assert type(error) is expected
+    assert str(error).startswith(begins)
 
 
-@pytest.mark.parametrize(
-    ("mapping", "error", "begins"),
-    [
-        (http._errors, ConnectionRefusedError(111, "Connection refused"), "cannot reach http://host:8000: Connection"),
-        (grpc._errors, answered("StatusCode.UNAVAILABLE", REFUSED), "cannot reach grpc://host:8000: failed to connect"),
-    ],
-    ids=["http", "grpc"],
-)
-def test_an_unreachable_server_is_named_with_a_hint(mapping: Mapping, error: Exception, begins: str) -> None:
-    message = str(raised(mapping, error))
-    assert message.startswith(begins)
-    assert message.endswith("; is the server running? (`trident serve`)")
+def test_the_servers_reason_is_the_message() -> None:
+    assert str(over_http(400)) == "the reason"
+    assert str(over_grpc(Code.INVALID_ARGUMENT)) == "the reason"
 
 
-@pytest.mark.parametrize(
-    ("mapping", "protocol", "port"), [(http._errors, "http", "HTTP"), (grpc._errors, "grpc", "gRPC")]
-)
-def test_a_peer_that_is_not_triton_is_suspected(mapping: Mapping, protocol: str, port: str) -> None:
-    expected = f"{protocol}://host:8000 does not answer as Triton does: KeyError('x'); is it the {port} port?"
-    assert str(raised(mapping, KeyError("x"))) == expected
+def test_a_timeout_says_how_long_it_was() -> None:
+    error = over_grpc(Code.DEADLINE_EXCEEDED)
+    assert type(error) is RequestTimeout
+    assert str(error) == "grpc://host:8000 gave no answer within 1.5 s; raise timeout_s"
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 500, 502])
+def test_a_peer_that_is_not_triton_is_suspected(status: int) -> None:
+    error = over_http(status, b"<html>It works</html>", Content_Type="text/html")
+    assert type(error) is ServerError
+    assert str(error).startswith("http://host:8000 does not answer as Triton does: ")
+    assert str(error).endswith("; is it the HTTP port, and no proxy's?")
+    assert "It works" not in str(error)
 
 
 def test_an_answer_without_a_reason_gets_one() -> None:
-    assert str(raised(http._errors, answered("502", None))) == "http://host:8000 answered 502 without a reason"
+    assert str(over_http(502, b"")) == "http://host:8000 answered 502 without a reason"
+    assert str(over_grpc(Code.UNKNOWN, None)) == "grpc://host:8000 answered UNKNOWN without a reason"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("7", 7.0), (formatdate(0, usegmt=True), 0.0), ("soon", None), (formatdate(time.time() + 1000), 1000.0)],
+)
+def test_a_server_may_say_when_to_come_back(value: str, expected: float | None) -> None:
+    error = over_http(503, Retry_After=value)
+    assert isinstance(error, Unavailable)
+    assert error.retry_after_s == (expected if expected is None else pytest.approx(expected, abs=5))
 
 
 @pytest.mark.parametrize(
@@ -124,6 +126,7 @@ def test_an_answer_without_a_reason_gets_one() -> None:
     [
         (ClientError, TridentError),
         (ConnectError, ClientError),
+        (AnswerLost, ConnectError),
         (RequestTimeout, ClientError),
         (Forbidden, ClientError),
         (InferenceError, ClientError),

@@ -1,0 +1,83 @@
+"""HTTP for an event loop, through aiohttp."""
+
+import asyncio
+import ssl
+
+import aiohttp
+
+from trident_client.deadline import Deadline
+from trident_client.errors import ClientError
+from trident_client.failures import Failures, closed
+from trident_client.http_protocol import HttpAnswer, HttpRequest
+from trident_client.settings import Settings
+
+
+class AsyncHttpTransport:
+    """See `protocol.Transport`; cancelling a call closes its connection."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect when the first call is made."""
+        self._base = settings.server
+        self._tls = settings.tls_context()
+        self._failures = Failures(settings.server)
+        self._session: aiohttp.ClientSession | None = None
+        self._closed = False
+
+    async def send(self, request: HttpRequest, deadline: Deadline) -> HttpAnswer:
+        """See `Transport`."""
+        if self._closed:
+            raise closed()
+        try:
+            return await self._ask(request, deadline.left_s())
+        except (TimeoutError, asyncio.TimeoutError) as error:
+            raise self._failures.timed_out(deadline) from error
+        except aiohttp.ClientError as error:
+            raise self._ours(error) from error
+        except RuntimeError as error:  # closed meanwhile
+            if self._closed:
+                raise closed() from error
+            raise
+
+    async def close(self) -> None:
+        """See `Transport`."""
+        self._closed = True
+        if self._session is not None:
+            await self._session.close()
+
+    async def _ask(self, request: HttpRequest, timeout_s: float) -> HttpAnswer:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
+            self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        async with self._session.request(
+            request.method,
+            self._base + request.path,
+            data=request.body or None,
+            headers=request.headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+        ) as answer:
+            return HttpAnswer(answer.status, answer.headers, await answer.read())
+
+    def _ours(self, error: aiohttp.ClientError) -> ClientError:
+        """Our error for one of aiohttp's."""
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            failed = error.certificate_error
+            return self._failures.untrusted(getattr(failed, "verify_message", None) or failed)
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return self._unreachable(error.os_error)
+        if isinstance(error, aiohttp.ServerDisconnectedError):
+            return self._failures.lost("it ended without an answer")
+        if isinstance(error, aiohttp.ClientPayloadError):
+            return self._failures.lost("the answer is cut off")
+        if isinstance(error, aiohttp.ClientOSError):
+            return self._failures.lost(error.strerror or error)
+        if isinstance(error, aiohttp.ClientResponseError):
+            return self._failures.foreign(error.message)
+        return self._failures.foreign(error)
+
+    def _unreachable(self, error: OSError) -> ClientError:
+        if isinstance(error, ssl.SSLError):
+            return self._failures.untrusted(getattr(error, "reason", None) or error)
+        if self._tls is not None and isinstance(error, ConnectionResetError):
+            return self._failures.untrusted("it closed the connection at once")
+        return self._failures.unreachable(error.strerror or error)

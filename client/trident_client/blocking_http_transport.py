@@ -1,0 +1,218 @@
+"""HTTP for threads: a pool of connections of `http.client`, with one deadline for everything a call waits for."""
+
+import contextlib
+import http.client
+import io
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from trident_client.blocking import current_abort
+from trident_client.deadline import Deadline
+from trident_client.errors import ClientError
+from trident_client.failures import Failures, closed
+from trident_client.http_protocol import HttpAnswer, HttpRequest
+from trident_client.settings import Settings
+
+T = TypeVar("T")
+
+MOST_IDLE = 64
+
+
+class BlockingHttpTransport:
+    """See `protocol.Transport`; for any number of threads, each call on a connection of its own."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Connect when the first call is made."""
+        self._settings = settings
+        self._tls = settings.tls_context()
+        self._failures = Failures(settings.server)
+        self._lock = threading.Lock()
+        self._idle: list[_Connection] = []
+        self._closed = False
+
+    async def send(self, request: HttpRequest, deadline: Deadline) -> HttpAnswer:
+        """See `Transport`."""
+        connection = self._take() or _Connection(self._settings, self._tls)
+        connection.deadline = deadline
+        try:
+            answer = self._exchange(connection, request)
+        except BaseException:  # an interrupt, too, leaves half an answer behind
+            connection.close()
+            raise
+        self._give_back(connection)
+        return answer
+
+    async def close(self) -> None:
+        """See `Transport`; connections in use close when their calls end."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def _exchange(self, connection: "_Connection", request: HttpRequest) -> HttpAnswer:
+        self._raise_ours(connection.connect_if_needed, self._failures.unreachable, connection.deadline)
+        abort = current_abort()
+        if abort is None:
+            return self._ask(connection, request)
+        with abort.ends(connection.shut_down):
+            return self._ask(connection, request)
+
+    def _ask(self, connection: "_Connection", request: HttpRequest) -> HttpAnswer:
+        deadline = connection.deadline
+        self._raise_ours(lambda: connection.put(request), self._failures.unreachable, deadline)
+        return self._raise_ours(connection.get, self._failures.lost, deadline)
+
+    def _raise_ours(self, work: Callable[[], T], failed: Callable[[object], ClientError], deadline: Deadline) -> T:
+        """Do it, and raise our error for whatever the libraries raise.
+
+        Args:
+            work: a step of a call.
+            failed: makes the error of a connection that ends in this step.
+            deadline: of the call.
+        """
+        try:
+            return work()
+        except TimeoutError as error:
+            raise self._failures.timed_out(deadline) from error
+        except ssl.SSLEOFError as error:
+            raise failed("the connection ended") from error
+        except ssl.SSLError as error:
+            raise self._failures.untrusted(
+                getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
+            ) from error
+        except (http.client.RemoteDisconnected, http.client.IncompleteRead) as error:
+            raise failed("the answer is cut off" if isinstance(error, http.client.IncompleteRead) else error) from error
+        except OSError as error:
+            raise failed(error.strerror or error) from error
+        except (http.client.HTTPException, ValueError, UnicodeError, MemoryError, OverflowError) as error:
+            raise self._failures.foreign(error) from error
+
+    def _take(self) -> "_Connection | None":
+        """The connection that was used last, if the server has not closed it."""
+        while True:
+            with self._lock:
+                if self._closed:
+                    raise closed()
+                if not self._idle:
+                    return None
+                connection = self._idle.pop()
+            if connection.is_fresh():
+                return connection
+            connection.close()
+
+    def _give_back(self, connection: "_Connection") -> None:
+        with self._lock:
+            if connection.sock is not None and not self._closed and len(self._idle) < MOST_IDLE:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    """One connection; `deadline` is that of the call that uses it."""
+
+    deadline: Deadline
+    sock: Any
+
+    def __init__(self, settings: Settings, tls: ssl.SSLContext | None) -> None:
+        super().__init__(settings.host, settings.port)
+        self._tls = tls
+
+    def connect_if_needed(self) -> None:
+        if self.sock is None:
+            self.sock = _TimedSocket(self._open(), self)
+
+    def put(self, request: HttpRequest) -> None:
+        """Send a request."""
+        self.request(request.method, request.path, body=request.body or None, headers=dict(request.headers))
+
+    def get(self) -> HttpAnswer:
+        """Read its answer."""
+        response = self.getresponse()
+        return HttpAnswer(response.status, response.headers, response.read())
+
+    def is_fresh(self) -> bool:
+        """Whether nothing came since the last answer, neither the connection's end nor bytes that nobody asked for."""
+        poll = select.poll()
+        poll.register(self.sock.raw, select.POLLIN)
+        return not poll.poll(0)
+
+    def shut_down(self) -> None:
+        """Wake the thread that waits for this connection."""
+        self.sock.shut_down()
+
+    def _open(self) -> socket.socket:
+        """Try each address of the host, for as long as the deadline allows all of them together."""
+        failure: OSError = OSError("the name has no address")
+        for family, kind, proto, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            opened = socket.socket(family, kind, proto)
+            try:
+                opened.settimeout(self.deadline.left_s())
+                opened.connect(address)
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return opened if self._tls is None else self._secure(opened, self._tls)
+            except (ssl.SSLError, TimeoutError):
+                opened.close()
+                raise
+            except OSError as error:
+                opened.close()
+                failure = error
+        raise failure
+
+    def _secure(self, opened: socket.socket, tls: ssl.SSLContext) -> socket.socket:
+        opened.settimeout(self.deadline.left_s())
+        try:
+            return tls.wrap_socket(opened, server_hostname=self.host)
+        except (ssl.SSLEOFError, ConnectionResetError) as error:
+            raise ssl.SSLError("it closed the connection at once") from error
+
+
+class _TimedSocket:
+    """What `http.client` needs of a socket, where each wait gets only what is left of the call's time."""
+
+    def __init__(self, raw: socket.socket, connection: _Connection) -> None:
+        self.raw = raw
+        self._connection = connection
+
+    def wait_until_deadline(self) -> socket.socket:
+        self.raw.settimeout(self._connection.deadline.left_s())
+        return self.raw
+
+    def sendall(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[self.wait_until_deadline().send(left) :]
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Reader(self))
+
+    def shut_down(self) -> None:
+        with contextlib.suppress(OSError):  # it has ended already
+            self.raw.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.raw.close()
+
+
+class _Reader(io.RawIOBase):
+    """Reads an answer; the connection stays open for the next call, or closes behind the last answer's reader."""
+
+    def __init__(self, timed: _TimedSocket) -> None:
+        self._timed = timed
+        self._raw: Any = timed.raw.makefile("rb", buffering=0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Any:
+        self._timed.wait_until_deadline()
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()

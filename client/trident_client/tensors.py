@@ -1,0 +1,78 @@
+"""Arrays as Triton's protocols carry them, and back; the same bytes over HTTP and gRPC."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.utils import (
+    deserialize_bytes_tensor,
+    np_to_triton_dtype,
+    serialize_byte_tensor,
+    triton_to_np_dtype,
+)
+
+from trident_client.errors import InvalidRequest
+
+Arrays = Mapping[str, NDArray[Any]]
+Parameters = Mapping[str, str | int | float | bool]
+MOST_INT64 = 2**63
+
+
+def datatype_of(name: str, array: NDArray[Any]) -> str:
+    """The protocol's name of an array's dtype.
+
+    Raises:
+        InvalidRequest: it is no array, Triton has no datatype for it, or an object array holds other things than bytes.
+    """
+    if not isinstance(array, np.ndarray):
+        raise InvalidRequest(f"input '{name}' is {type(array).__name__}; expected a numpy array")
+    datatype: str | None = np_to_triton_dtype(array.dtype)
+    if datatype is None:
+        expected = "expected numbers, bool, or BYTES as an object array of bytes"
+        raise InvalidRequest(f"input '{name}' has dtype {array.dtype}; {expected}")
+    if array.dtype == np.object_:
+        for value in array.flat:
+            if not isinstance(value, bytes):
+                kind = type(value).__name__
+                raise InvalidRequest(
+                    f"input '{name}' is an object array with {kind} in it; expected bytes: use .encode()"
+                )
+    return datatype
+
+
+def to_bytes(array: NDArray[Any]) -> bytes:
+    """The elements, row by row: numbers little-endian, BYTES behind their lengths."""
+    if array.dtype == np.object_ or array.dtype.type is np.bytes_:
+        return bytes(serialize_byte_tensor(array).item()) if array.size else b""
+    return array.tobytes()
+
+
+def from_bytes(raw: bytes, datatype: str, shape: list[int]) -> NDArray[Any]:
+    """The array of these elements; BYTES as objects.
+
+    Raises:
+        ValueError: there are more or fewer than the shape says, or the datatype is unknown.
+    """
+    if datatype == "BYTES":
+        values = deserialize_bytes_tensor(raw)
+        return np.asarray(values, dtype=np.object_).reshape(shape)
+    dtype = triton_to_np_dtype(datatype)
+    if dtype is None:
+        raise ValueError(f"an output has the datatype '{datatype}'")
+    return np.frombuffer(raw, dtype=dtype).reshape(shape)
+
+
+def check_parameters(parameters: Parameters) -> None:
+    """Refuse what JSON or protobuf cannot carry.
+
+    Raises:
+        InvalidRequest: a value is no string, bool, 64-bit integer or finite number.
+    """
+    for name, value in parameters.items():
+        finite = not isinstance(value, float) or math.isfinite(value)
+        fits = not isinstance(value, int) or -MOST_INT64 <= value < MOST_INT64
+        if not (isinstance(name, str) and isinstance(value, str | int | float) and finite and fits):
+            expected = "a string, bool, 64-bit integer or finite number"
+            raise InvalidRequest(f"parameter {name} is {value!r}; expected {expected}")
