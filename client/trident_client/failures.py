@@ -1,7 +1,7 @@
 """What the client says when a server does not answer as it should; all transports say it in the same words."""
 
 from trident_client.deadline import Deadline
-from trident_client.errors import AnswerLost, ClientError, ConnectError, RequestTimeout, ServerError
+from trident_client.errors import AnswerLost, ClientError, ConnectError, Forbidden, RequestTimeout, ServerError
 
 
 class Failures:
@@ -29,6 +29,10 @@ class Failures:
     def timed_out(self, deadline: Deadline) -> RequestTimeout:
         """The deadline passed."""
         return RequestTimeout(f"{self.url} gave no answer within {deadline.timeout_s:g} s; raise timeout_s")
+
+    def restricted(self, reason: str) -> Forbidden:
+        """Triton wants the admin key."""
+        return Forbidden(f"{reason}; give the client its admin_key, or set TRIDENT_ADMIN_KEY")
 
     def foreign(self, reason: object) -> ServerError:
         """Somebody else than Triton answered."""

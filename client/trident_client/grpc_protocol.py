@@ -74,7 +74,7 @@ class GrpcFailures(Failures):
 
     def _unavailable(self, details: str) -> ClientError:
         if "protocol is restricted" in details:
-            return Forbidden(details)
+            return self.restricted(details)
         if HTTP_1 in details:
             return self.foreign("it speaks HTTP/1")
         if any(mark in details for mark in TLS):

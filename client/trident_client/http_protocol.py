@@ -161,6 +161,8 @@ class HttpProtocol:
             raise self.failures.foreign(f"HTTP {answer.status} with {content}")
         else:
             kind = (ERRORS | PROXY_ERRORS).get(answer.status, ServerError)
+        if reason is not None and kind is Forbidden:
+            raise self.failures.restricted(reason)
         error = kind(reason or f"{self.failures.url} answered {answer.status} without a reason")
         if isinstance(error, Unavailable):
             error.retry_after_s = _retry_after_s(answer.headers.get("Retry-After"))

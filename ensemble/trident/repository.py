@@ -97,6 +97,34 @@ def build(service: Service, repository: Path) -> BuildResult:
     return BuildResult(name, version, created, configured, list(texts), told)
 
 
+def find_service(name: str, repository: Path) -> list[str]:
+    """The models of a service in a model repository, the ensemble first.
+
+    Raises:
+        ServiceError: there is none, or what has its name was not built by Trident.
+    """
+    _check_not_foreign(repository, name)
+    found = [model for model in (name, *(f"{name}_{step}" for step in STEPS)) if (repository / model).exists()]
+    if not found:
+        raise ServiceError(f"no service '{name}' in {repository}; give its folder with --model-repository")
+    return found
+
+
+def remove(name: str, repository: Path) -> None:
+    """Remove a service's models from a model repository, the ensemble first, so that no half of it is asked for.
+
+    Raises:
+        ServiceError: see `find_service`.
+        BuildError: the disk refused.
+    """
+    try:
+        with _locked(repository), tempfile.TemporaryDirectory(prefix=".build-", dir=repository) as aside:
+            for model in find_service(name, repository):
+                (repository / model).rename(Path(aside) / model)
+    except OSError as error:
+        raise BuildError(f"cannot remove '{name}' from {repository}: {error.strerror}; mend its rights") from error
+
+
 def _read(path: Path) -> str:
     return path.read_bytes().decode("utf-8", "replace") if path.is_file() else ""
 

@@ -19,7 +19,7 @@ from trident_client import Client, ClientError, Forbidden
 
 from trident.errors import ServerStartError
 from trident.server.embedded import assemble_backends, find_tritonserver
-from trident.server.state import remove_old_logs, running_servers, server_dir
+from trident.server.state import log_of, remove_old_logs, running_servers
 
 HOST = "127.0.0.1"  # release 24.10 predates security fixes of 2025; it must not face a network
 RESTRICTED = "shared-memory,model-repository,trace,logging"
@@ -117,7 +117,7 @@ class Server:
     @property
     def log(self) -> Path:
         """Tritonserver's log."""
-        return server_dir(self.ports["http"]) / "tritonserver.log"
+        return log_of(self.ports["http"])
 
     def __enter__(self) -> "Server":
         """Start the server."""

@@ -89,6 +89,17 @@ def server_dir(http_port: int) -> Path:
     return state_dir() / "servers" / str(http_port)
 
 
+def log_of(http_port: int) -> Path:
+    """The log of the tritonserver that runs on this port, or ran there last."""
+    return server_dir(http_port) / "tritonserver.log"
+
+
+def logged_ports() -> list[int]:
+    """HTTP ports of the servers whose log is kept."""
+    folders = (state_dir() / "servers").glob("*")
+    return sorted(int(folder.name) for folder in folders if (folder / "tritonserver.log").is_file())
+
+
 def process_start(pid: int) -> int | None:
     """When a process started, in clock ticks since boot; None if there is none, or it is a zombie.
 

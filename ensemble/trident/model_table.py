@@ -1,0 +1,99 @@
+"""The models of a server with what they have done, as `trident models` shows them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from trident_client import Client, ClientError, Forbidden
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One version of a model since it was loaded.
+
+    Attributes:
+        name: the model.
+        version: empty if it was never loaded.
+        state: READY, LOADING, UNLOADING, UNAVAILABLE, or `not loaded`.
+        reason: why it is not ready, if the server says so.
+        backend: what runs it; `ensemble` for the ensemble of a service; empty if it is not loaded.
+        requests: answered.
+        failures: requests answered with an error.
+        latency_ms: mean of an answer, queue included; None before the first.
+        queue_ms: mean wait before a batch was formed; None for ensembles, which have no queue.
+        batch_size: mean rows of an execution; None before the first.
+    """
+
+    name: str
+    version: str
+    state: str
+    reason: str
+    backend: str
+    requests: int
+    failures: int
+    latency_ms: float | None
+    queue_ms: float | None
+    batch_size: float | None
+
+
+class ModelTable:
+    """Reads the models of one server, again and again."""
+
+    def __init__(self, client: Client) -> None:
+        """Read with a client."""
+        self._client = client
+        self._backends: dict[tuple[str, str], str] = {}
+
+    def read(self) -> list[ModelRow]:
+        """The models by name and version.
+
+        Raises:
+            ClientError: the server does not answer.
+        """
+        entries = self._client.get_inference_statistics()["model_stats"]
+        stats = {(entry["name"], str(entry["version"])): entry for entry in entries}
+        try:
+            index = self._client.get_model_repository_index()
+        except Forbidden:  # without the admin key, the loaded models are all that can be seen
+            index = [{"name": name, "version": version, "state": "READY"} for name, version in stats]
+        rows = [self._row(entry, stats) for entry in index]
+        return sorted(rows, key=lambda row: (row.name, len(row.version), row.version))
+
+    def _row(self, entry: dict[str, Any], stats: dict[tuple[str, str], dict[str, Any]]) -> ModelRow:
+        name, version = entry["name"], str(entry.get("version", ""))
+        found = stats.get((name, version), {})
+        durations: dict[str, Any] = found.get("inference_stats", {})
+        backend = self._backend(name, version) if found else ""
+        return ModelRow(
+            name=name,
+            version=version,
+            state=entry.get("state") or "not loaded",
+            reason=" ".join(str(entry.get("reason", "")).split()),
+            backend=backend,
+            requests=_count(durations, "success"),
+            failures=_count(durations, "fail"),
+            latency_ms=_mean_ms(durations, "success"),
+            queue_ms=None if backend == "ensemble" else _mean_ms(durations, "queue"),
+            batch_size=_ratio(int(found.get("inference_count", 0)), int(found.get("execution_count", 0))),
+        )
+
+    def _backend(self, name: str, version: str) -> str:
+        """Asked for once: a loaded model keeps its backend."""
+        if (name, version) not in self._backends:
+            try:
+                config = self._client.get_model_config(name, version)
+            except ClientError:  # unloaded just now
+                return ""
+            self._backends[name, version] = config.get("backend") or config.get("platform") or ""
+        return self._backends[name, version]
+
+
+def _count(durations: dict[str, Any], key: str) -> int:
+    return int(durations.get(key, {}).get("count", 0))
+
+
+def _mean_ms(durations: dict[str, Any], key: str) -> float | None:
+    return _ratio(int(durations.get(key, {}).get("ns", 0)) / 1e6, _count(durations, key))
+
+
+def _ratio(total: float, count: int) -> float | None:
+    return total / count if count else None

@@ -1,0 +1,205 @@
+"""`trident models`: what a server serves and how it fares; loads, unloads and removes models."""
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from trident_client import Client, ConnectError, InferenceError, RequestTimeout
+from trident_client.settings import DEFAULT_URL
+
+from trident.errors import TridentError
+from trident.model_table import ModelRow, ModelTable
+from trident.options import AsJson, Repository, Timeout, Url
+
+LOAD_TIMEOUT_S = 300.0
+POLL_S = 0.1
+LOADED = ("READY", "UNLOADING", "LOADING")
+STATES = {"READY": "green", "not loaded": "dim", "LOADING": "yellow", "UNLOADING": "yellow"}
+models = typer.Typer(rich_markup_mode=None)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the model or service.", show_default=False)]
+
+
+@models.callback(invoke_without_command=True)
+def show(
+    context: typer.Context,
+    watch: bool = typer.Option(False, "--watch", help="Keep the table live, with rates, until Ctrl-C."),
+    interval: float = typer.Option(2.0, metavar="S", min=0.1, help="Seconds between two looks, for --watch."),
+    url: Url = DEFAULT_URL,
+    timeout: Timeout = 30.0,
+    as_json: AsJson = False,
+) -> None:
+    """Show a server's models; or load, unload, remove one.
+
+    \b
+    trident models
+    trident models --watch
+    trident models --json | jq '.[] | select(.state != "READY")'
+    trident models unload spam
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    if context.invoked_subcommand is not None:
+        return
+    with Client(url, timeout_s=timeout) as client:
+        if watch:
+            _watch(ModelTable(client), interval, as_json)
+            return
+        rows = ModelTable(client).read()
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        Console().print(_table(rows))
+
+
+@models.command()
+def load(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = LOAD_TIMEOUT_S, as_json: AsJson = False) -> None:
+    """Load a model or service, or load it anew after its files have changed.
+
+    \b
+    trident build services/spam && trident models load spam
+    """  # noqa: D301
+    with Client(url, timeout_s=timeout) as client:
+        client.load_model(name)
+    print(json.dumps({"loaded": name}) if as_json else f"loaded {name}")
+
+
+@models.command()
+def unload(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = 60.0, as_json: AsJson = False) -> None:
+    """Unload a model, or a service with its models; requests under way are answered.
+
+    \b
+    trident models unload spam
+    """  # noqa: D301
+    with Client(url, timeout_s=timeout) as client:
+        _unload(client, name, timeout)
+    print(json.dumps({"unloaded": name}) if as_json else f"unloaded {name}")
+
+
+@models.command()
+def remove(
+    name: Name,
+    model_repository: Repository = Path("model_repository"),
+    yes: bool = typer.Option(False, "--yes", help="Do not ask."),
+    as_json: AsJson = False,
+) -> None:
+    """Remove a built service from a model repository; a server that serves it there unloads it first.
+
+    The service folder stays, so `trident build` brings it back.
+
+    \b
+    trident models remove spam --yes
+    """  # noqa: D301
+    from trident.repository import find_service
+    from trident.repository import remove as run
+    from trident.server.state import running_servers
+
+    found = find_service(name, model_repository)
+    if not yes:
+        typer.confirm(f"remove {', '.join(found)} from {model_repository}?", abort=True, err=True)
+    for state in running_servers():
+        if state.model_repository == str(model_repository.resolve()):
+            with Client(f"http://127.0.0.1:{state.http_port}", admin_key=state.admin_key) as client:
+                _unload(client, name, client.timeout_s)
+    run(name, model_repository)
+    print(json.dumps({"removed": found}) if as_json else f"removed {', '.join(found)} from {model_repository}")
+
+
+def _unload(client: Client, name: str, timeout_s: float) -> None:
+    """Unload, and wait until it is done: Triton answers before."""
+    if name not in {entry["name"] for entry in client.get_model_repository_index()}:
+        raise TridentError(f"{client.url} knows no model '{name}'; `trident models` lists those that it knows")
+    waiting = {name, *_steps(client, name)}
+    client.unload_model(name, unload_dependents=True)
+    end = time.monotonic() + timeout_s
+    while there := sorted(
+        waiting & {entry["name"] for entry in client.get_model_repository_index() if entry.get("state") in LOADED}
+    ):
+        if time.monotonic() > end:
+            raise RequestTimeout(f"{there} were told to unload and are still there after {timeout_s:g} s")
+        time.sleep(POLL_S)
+
+
+def _steps(client: Client, name: str) -> list[str]:
+    """The models of an ensemble; none of another model, or of one that is not loaded."""
+    try:
+        scheduling = client.get_model_config(name).get("ensemble_scheduling") or {}
+    except InferenceError:
+        return []
+    return [step["model_name"] for step in scheduling.get("step", [])]
+
+
+def _watch(table: ModelTable, interval_s: float, as_json: bool) -> None:
+    """Show the models again and again; a server that is away for a while is waited for."""
+    rates = _Rates()
+    rows: list[ModelRow] = []
+    with Live(console=Console(), auto_refresh=False) if not as_json else nullcontext() as live:
+        try:
+            while True:
+                trouble = ""
+                try:
+                    rows = table.read()
+                    rates.update(rows)
+                except (ConnectError, RequestTimeout) as error:
+                    trouble = str(error)
+                if live is not None:
+                    live.update(_table(rows, rates, trouble), refresh=True)
+                elif not trouble:
+                    print(json.dumps([asdict(row) | {"requests_per_s": rates.of(row)} for row in rows]), flush=True)
+                time.sleep(interval_s)
+        except KeyboardInterrupt:
+            return
+
+
+class _Rates:
+    """Requests a second of each model, between two looks."""
+
+    def __init__(self) -> None:
+        self._looked = 0.0
+        self._requests: dict[tuple[str, str], int] = {}
+        self._rates: dict[tuple[str, str], float] = {}
+
+    def update(self, rows: Sequence[ModelRow]) -> None:
+        """Take the next look; a model that was loaded anew counts from 0 again."""
+        now, before = time.monotonic(), self._requests
+        self._requests = {(row.name, row.version): row.requests for row in rows}
+        self._rates = {
+            key: max(0, requests - before[key]) / (now - self._looked)
+            for key, requests in self._requests.items()
+            if key in before
+        }
+        self._looked = now
+
+    def of(self, row: ModelRow) -> float | None:
+        """None before the second look."""
+        return self._rates.get((row.name, row.version))
+
+
+def _table(rows: Sequence[ModelRow], rates: _Rates | None = None, trouble: str = "") -> Group:
+    """A table that fits into 80 columns, and below it why models are not ready."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for heading in ("model", "ver", "state", "backend"):
+        table.add_column(heading, no_wrap=True)
+    numbers = ["req", "fail", "ms", "queue ms", "batch"]
+    for heading in [*numbers, "req/s"] if rates is not None else numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        state = f"[{STATES.get(row.state, 'red')}]{row.state}[/]"
+        cells = [escape(row.name), row.version, state, row.backend, f"{row.requests:,}", f"{row.failures:,}"]
+        cells += [_number(row.latency_ms), _number(row.queue_ms), _number(row.batch_size)]
+        if rates is not None:
+            cells.append(_number(rates.of(row)))
+        table.add_row(*cells)
+    notes = [f"{row.name}: {row.reason}" for row in rows if row.reason]
+    return Group(table, *map(escape, notes), *([f"[red]{escape(trouble)}[/]"] if trouble else []))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f}"

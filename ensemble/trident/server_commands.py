@@ -1,0 +1,171 @@
+"""`trident status` and `trident logs`: the servers of this user, or one at a URL."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from trident_client import Client, ClientError
+
+from trident.errors import TridentError
+from trident.model_table import ModelTable
+from trident.options import AsJson, HttpPort, Timeout
+from trident.server.state import ServerState, log_of, logged_ports, running_servers
+
+FOLLOW_S = 0.25
+BLOCK_BYTES = 2**16
+
+
+@dataclass(frozen=True)
+class ServerStatus:
+    """How a server fares.
+
+    Attributes:
+        url: where it was asked.
+        live: whether it answers.
+        ready: whether all its models can serve.
+        models: loaded and ready.
+        not_ready: the models that should serve and do not.
+        trouble: why it is not ready, if that is known.
+        pid: of its supervisor; None if it is not one of this user's on this machine.
+        model_repository: what it serves; likewise.
+        log: its log; likewise.
+    """
+
+    url: str
+    live: bool
+    ready: bool
+    models: int
+    not_ready: list[str]
+    trouble: str
+    pid: int | None = None
+    model_repository: str | None = None
+    log: str | None = None
+
+
+def status(
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="TRIDENT_URL", metavar="URL", help="A server.", show_default="all that you run here"),
+    ] = None,
+    timeout: Timeout = 5.0,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the servers are live and ready; the exit status is 0 if all are, else 1.
+
+    \b
+    trident status
+    trident status --url grpc://127.0.0.1:8001 && echo ready
+    """  # noqa: D301 - click's mark for lines that stay as they are
+    found = [_ask(url, timeout, None)] if url else [_ask(None, timeout, state) for state in running_servers()]
+    if as_json:
+        print(json.dumps([asdict(entry) for entry in found], indent=2))
+    elif found:
+        for entry in found:
+            Console(highlight=False, soft_wrap=True).print(_describe(entry))
+    else:
+        print("no server of yours runs on this machine; start one with `trident serve`, or give --url")
+    if not found or not all(entry.ready for entry in found):
+        raise typer.Exit(1)
+
+
+def _ask(url: str | None, timeout_s: float, state: ServerState | None) -> ServerStatus:
+    url = url or f"http://127.0.0.1:{state.http_port if state else 0}"
+    live = ready = False
+    models, not_ready, trouble = 0, list[str](), ""
+    try:
+        with Client(url, timeout_s=timeout_s, retry=None) as client:
+            live, ready = client.is_server_live(), client.is_server_ready()
+            rows = ModelTable(client).read()
+            models = sum(row.state == "READY" for row in rows)
+            broken = [row for row in rows if row.state not in ("READY", "not loaded") and row.reason != "unloaded"]
+            not_ready = [row.name for row in broken]
+            trouble = "; ".join(f"{row.name}: {row.reason or row.state}" for row in broken)
+    except ClientError as error:
+        trouble = str(error)
+    known = {} if state is None else {"pid": state.supervisor_pid, "model_repository": state.model_repository}
+    log = None if state is None else state.log
+    return ServerStatus(url, live, ready and not trouble, models, not_ready, trouble, log=log, **known)  # type: ignore[arg-type]
+
+
+def _describe(entry: ServerStatus) -> str:
+    state = "[green]ready[/]" if entry.ready else "[yellow]live, not ready[/]" if entry.live else "[red]no answer[/]"
+    lines = [f"{entry.url}  {state}" + (f", {entry.models} models" if entry.live else "")]
+    if entry.trouble:
+        lines.append(f"  {escape(entry.trouble)}")
+    if entry.pid is not None:
+        lines.append(f"  serves {escape(entry.model_repository or '')}, process {entry.pid}")
+        lines.append(f"  log {escape(entry.log or '')}")
+    return "\n".join(lines)
+
+
+def logs(
+    http_port: HttpPort = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="The last ones.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")] = False,
+) -> None:
+    """Show the log of a server that runs here, or of the last one that did; it is kept for a week.
+
+    \b
+    trident logs --follow
+    trident logs -n 1000 | grep "Model 'spam'"
+    """  # noqa: D301
+    path = _find_log(http_port)
+    with path.open("rb") as file:
+        file.seek(_tail(path, lines))
+        try:
+            for block in _blocks(file.fileno(), follow):
+                os.write(1, block)
+        except KeyboardInterrupt:
+            return
+
+
+def _find_log(http_port: int | None) -> Path:
+    if http_port is not None:
+        path = log_of(http_port)
+        if not path.is_file():
+            raise TridentError(f"no log of a server on HTTP port {http_port}; there are those of {logged_ports()}")
+        return path
+    running = [Path(state.log) for state in running_servers()]
+    if len(running) > 1:
+        ports = [state.http_port for state in running_servers()]
+        raise TridentError(f"several servers run, on HTTP ports {ports}; say which: trident logs --http-port N")
+    kept = running or sorted(map(log_of, logged_ports()), key=lambda path: path.stat().st_mtime)
+    if not kept:
+        raise TridentError("no server has run here in the last week, so there is no log; `trident serve` starts one")
+    return kept[-1]
+
+
+def _tail(path: Path, lines: int) -> int:
+    """Where the last lines of a file begin, in bytes."""
+    with path.open("rb") as file:
+        position = file.seek(0, os.SEEK_END)
+        missing = lines + 1  # line feeds to be found; the last one ends the file
+        while position > 0:
+            start = max(0, position - BLOCK_BYTES)
+            file.seek(start)
+            block = file.read(position - start)
+            while (at := block.rfind(b"\n")) >= 0:
+                missing -= 1
+                if missing == 0:
+                    return start + at + 1
+                block = block[:at]
+            position = start
+    return 0
+
+
+def _blocks(descriptor: int, follow: bool) -> Iterator[bytes]:
+    while True:
+        block = os.read(descriptor, BLOCK_BYTES)
+        if block:
+            yield block
+        elif not follow:
+            return
+        else:
+            time.sleep(FOLLOW_S)
