@@ -126,6 +126,13 @@ def test_a_key_that_is_given_comes_before_the_environments_and_that_before_the_f
     assert Settings(url, admin_key="given").find_admin_key() == "given"
 
 
+def test_a_key_that_would_make_a_header_of_its_own_is_refused() -> None:
+    with Client("http://127.0.0.1:1", admin_key=f"{SECRET}\r\nX: y") as client:
+        with pytest.raises(InvalidRequest, match="the admin key cannot be sent in a header") as caught:
+            client.get_model_repository_index()
+        assert SECRET not in str(caught.value)
+
+
 def test_only_restricted_calls_carry_the_key() -> None:
     with FakeServer() as server, Client(server.url, admin_key=SECRET, retry=None) as client:
         server.add("spam", Prediction(("ham",), (1.0,)))
