@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
+from trident_client.async_waiting import AsyncWaiting
 from trident_client.protocol import Transport
 from trident_client.retries import Retry
 from trident_client.services import Services
 from trident_client.settings import DEFAULT_URL, Settings
-from trident_client.waiting import AsyncWaiting
 
 
 class AsyncClient(Services):

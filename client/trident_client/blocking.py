@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from trident_client.failures import closed
+from trident_client.protocol import LOOK_AHEAD
 
 T = TypeVar("T")
 Batch = TypeVar("Batch")
 
-LOOK_AHEAD = 4  # batches for each request in flight, so that a slow one does not hold up the others
 _thread = threading.local()
 
 
@@ -86,10 +86,10 @@ def current_abort() -> Abort | None:
 
 
 class BlockingWaiting:
-    """See `waiting.Waiting`."""
+    """See `protocol.Waiting`."""
 
     async def sleep(self, seconds: float) -> None:
-        """See `Waiting`."""
+        """See `protocol.Waiting`."""
         abort = current_abort()
         if abort is None:
             time.sleep(seconds)
@@ -99,7 +99,7 @@ class BlockingWaiting:
     async def in_order(
         self, work: Callable[[Batch], Coroutine[Any, Any, T]], batches: AsyncIterable[Batch], concurrency: int
     ) -> AsyncGenerator[T, None]:
-        """See `Waiting`."""
+        """See `protocol.Waiting`."""
         abort = Abort()
         pool = ThreadPoolExecutor(concurrency, "trident-client", initializer=abort.adopt_thread)
         waiting: deque[Future[T]] = deque()

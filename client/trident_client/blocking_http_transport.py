@@ -20,6 +20,7 @@ from trident_client.settings import Settings
 T = TypeVar("T")
 
 MOST_IDLE = 64
+ONE_PIECE_BYTES = 65_536
 
 
 class BlockingHttpTransport:
@@ -113,15 +114,20 @@ class BlockingHttpTransport:
         connection.close()
 
 
-class _Connection(http.client.HTTPConnection):
-    """One connection; `deadline` is that of the call that uses it."""
+class _Connection:
+    """One connection; `deadline` is that of the call that uses it.
+
+    `http.client` reads the answers. Requests are put together here: in one piece they take one system call and one
+    packet, which is a tenth of a small request's time.
+    """
 
     deadline: Deadline
-    sock: Any
 
     def __init__(self, settings: Settings, tls: ssl.SSLContext | None) -> None:
-        super().__init__(settings.host, settings.port)
+        self._address = settings.address
+        self._host, self._port = settings.host, settings.port
         self._tls = tls
+        self.sock: _TimedSocket | None = None
 
     def connect_if_needed(self) -> None:
         if self.sock is None:
@@ -129,27 +135,51 @@ class _Connection(http.client.HTTPConnection):
 
     def put(self, request: HttpRequest) -> None:
         """Send a request."""
-        self.request(request.method, request.path, body=request.body or None, headers=dict(request.headers))
+        lines = [f"{request.method} {request.path} HTTP/1.1", f"Host: {self._address}"]
+        lines += [f"{name}: {value}" for name, value in request.headers.items()]
+        head = "\r\n".join([*lines, f"Content-Length: {len(request.body)}", "", ""]).encode("ascii")
+        if len(request.body) <= ONE_PIECE_BYTES:
+            self._connected.send(head + request.body)
+        else:
+            self._connected.send(head)
+            self._connected.send(request.body)
 
     def get(self) -> HttpAnswer:
         """Read its answer."""
-        response = self.getresponse()
-        return HttpAnswer(response.status, response.headers, response.read())
+        response = http.client.HTTPResponse(self._connected)  # type: ignore[arg-type]
+        with contextlib.closing(response):
+            response.begin()
+            answer = HttpAnswer(response.status, response.headers, response.read())
+        if response.will_close:
+            self.close()
+        return answer
+
+    def close(self) -> None:
+        if self.sock is not None:
+            self.sock.raw.close()
+            self.sock = None
+
+    @property
+    def _connected(self) -> "_TimedSocket":
+        if self.sock is None:
+            raise ConnectionError("the connection is closed")
+        return self.sock
 
     def is_fresh(self) -> bool:
         """Whether nothing came since the last answer, neither the connection's end nor bytes that nobody asked for."""
         poll = select.poll()
-        poll.register(self.sock.raw, select.POLLIN)
+        poll.register(self._connected.raw, select.POLLIN)
         return not poll.poll(0)
 
     def shut_down(self) -> None:
         """Wake the thread that waits for this connection."""
-        self.sock.shut_down()
+        with contextlib.suppress(OSError):  # it has ended already
+            self._connected.raw.shutdown(socket.SHUT_RDWR)
 
     def _open(self) -> socket.socket:
         """Try each address of the host, for as long as the deadline allows all of them together."""
         failure: OSError = OSError("the name has no address")
-        for family, kind, proto, _, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+        for family, kind, proto, _, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
             opened = socket.socket(family, kind, proto)
             try:
                 opened.settimeout(self.deadline.left_s())
@@ -167,7 +197,7 @@ class _Connection(http.client.HTTPConnection):
     def _secure(self, opened: socket.socket, tls: ssl.SSLContext) -> socket.socket:
         opened.settimeout(self.deadline.left_s())
         try:
-            return tls.wrap_socket(opened, server_hostname=self.host)
+            return tls.wrap_socket(opened, server_hostname=self._host)
         except (ssl.SSLEOFError, ConnectionResetError) as error:
             raise ssl.SSLError("it closed the connection at once") from error
 
@@ -183,7 +213,7 @@ class _TimedSocket:
         self.raw.settimeout(self._connection.deadline.left_s())
         return self.raw
 
-    def sendall(self, content: bytes) -> None:
+    def send(self, content: bytes) -> None:
         left = memoryview(content)
         while left:
             left = left[self.wait_until_deadline().send(left) :]
@@ -191,16 +221,9 @@ class _TimedSocket:
     def makefile(self, mode: str) -> io.BufferedReader:
         return io.BufferedReader(_Reader(self))
 
-    def shut_down(self) -> None:
-        with contextlib.suppress(OSError):  # it has ended already
-            self.raw.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self.raw.close()
-
 
 class _Reader(io.RawIOBase):
-    """Reads an answer; the connection stays open for the next call, or closes behind the last answer's reader."""
+    """Reads an answer; the connection stays open for the next call."""
 
     def __init__(self, timed: _TimedSocket) -> None:
         self._timed = timed

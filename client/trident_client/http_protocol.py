@@ -222,7 +222,7 @@ def _infer_body(inputs: Arrays, outputs: Sequence[str] | None, parameters: Param
     if outputs:
         content["outputs"] = [{"name": name, "parameters": {"binary_data": True}} for name in outputs]
         del content["parameters"]["binary_data_output"]
-    header = json.dumps(content, separators=(",", ":")).encode()
+    header = json.dumps(content).encode()
     return b"".join([header, *contents]), len(header)
 
 

@@ -1,6 +1,6 @@
 """What the client asks of a protocol: requests as values, and how their answers are read. Nothing here waits."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -12,6 +12,9 @@ from trident_client.failures import Failures
 from trident_client.tensors import Arrays, Parameters
 
 T = TypeVar("T")
+Batch = TypeVar("Batch")
+
+LOOK_AHEAD = 4  # batches for each request in flight, so that a slow one does not hold up the others
 
 
 @dataclass(frozen=True)
@@ -100,3 +103,19 @@ class Transport(Protocol):
 
     async def close(self) -> None:
         """Close all connections."""
+
+
+class Waiting(Protocol):
+    """All that differs between `Client` and `AsyncClient` beside their transports."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait between two attempts."""
+
+    def in_order(
+        self, work: Callable[[Batch], Coroutine[Any, Any, T]], batches: AsyncIterable[Batch], concurrency: int
+    ) -> AsyncGenerator[T, None]:
+        """Work on batches, `concurrency` at once, and yield the results in the batches' order.
+
+        Of the batches not many more are taken than are worked on. The first error, in that order, ends the work on
+        all others and is raised; so does closing the generator.
+        """

@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from trident_client.deadline import Deadline
 from trident_client.errors import ClientError, InvalidRequest
-from trident_client.protocol import Call, ServerProtocol, Transport
+from trident_client.protocol import Call, ServerProtocol, Transport, Waiting
 from trident_client.retries import attempts
 from trident_client.settings import Settings
 from trident_client.tensors import Arrays, Parameters
-from trident_client.waiting import Waiting
 
 T = TypeVar("T")
 

@@ -13,12 +13,11 @@ from trident_client import tasks
 from trident_client.deadline import Deadline
 from trident_client.errors import InvalidRequest, ServerError
 from trident_client.prediction import Prediction, Span
-from trident_client.protocol import ServerProtocol, Transport
+from trident_client.protocol import ServerProtocol, Transport, Waiting
 from trident_client.server_calls import ServerCalls
 from trident_client.settings import Settings
 from trident_client.tasks import Image, Record, Task
 from trident_client.tensors import Parameters
-from trident_client.waiting import Waiting
 
 T = TypeVar("T")
 

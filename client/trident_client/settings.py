@@ -128,11 +128,12 @@ class Settings:
 
     def find_admin_key(self) -> str | None:
         """The key for restricted APIs: as given, of the environment, or of a server of this user on this machine."""
-        if self.admin_key is not None:
-            return self.admin_key
-        if KEY_VARIABLE in os.environ:
-            return os.environ[KEY_VARIABLE]
-        return _key_of_local_server(f"{self.scheme[:4]}_port", self.port) if self.host in LOOPBACK else None
+        key = self.admin_key if self.admin_key is not None else os.environ.get(KEY_VARIABLE)
+        if key is None and self.host in LOOPBACK:
+            key = _key_of_local_server(f"{self.scheme[:4]}_port", self.port)
+        if key is not None and not HEADER_VALUE.fullmatch(key):
+            raise InvalidRequest("the admin key cannot be sent in a header; expected printable ASCII in one line")
+        return key
 
     def _files(self) -> dict[str, str | Path | None]:
         return {"ca_file": self.ca_file, "certificate_file": self.certificate_file, "key_file": self.key_file}

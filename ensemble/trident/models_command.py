@@ -23,7 +23,6 @@ from trident.options import AsJson, Repository, Timeout, Url
 
 LOAD_TIMEOUT_S = 300.0
 POLL_S = 0.1
-LOADED = ("READY", "UNLOADING", "LOADING")
 STATES = {"READY": "green", "not loaded": "dim", "LOADING": "yellow", "UNLOADING": "yellow"}
 models = typer.Typer(rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the model or service.", show_default=False)]
@@ -125,6 +124,11 @@ def _unload(client: Client, name: str, timeout_s: float) -> None:
         if time.monotonic() > end:
             raise RequestTimeout(f"{there} were told to unload and are still there after {timeout_s:g} s")
         time.sleep(POLL_S)
+
+
+def _loaded(client: Client) -> set[str]:
+    index = client.get_model_repository_index()
+    return {entry["name"] for entry in index if entry.get("state") in ("READY", "LOADING", "UNLOADING")}
 
 
 def _steps(client: Client, name: str) -> list[str]:

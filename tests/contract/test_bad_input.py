@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from trident.server.lifecycle import Server
 from trident_client import (
     Client,
     ClientError,
@@ -65,6 +66,27 @@ def test_a_parameter_out_of_range_is_an_invalid_request(
 ) -> None:
     with pytest.raises(InvalidRequest, match=f"parameter {next(iter(parameters))} is .*expected"):
         client.infer_tensors("tiny", {"text": _bytes(b"a")}, parameters=parameters)
+
+
+def test_nan_and_infinity_pass_as_they_are(client: Client) -> None:
+    x = np.array([[np.nan, np.inf, -np.inf]], np.float32)
+    (answer,) = client.infer_tensors("bare", {"x": x}).values()
+    assert np.array_equal(answer, 2 * x, equal_nan=True)
+
+
+def test_a_batch_of_many_megabytes_passes(client: Client) -> None:
+    (answer,) = client.infer_tensors("identity", {"x": _bytes(b"x" * 20_000_000)}).values()
+    assert len(answer[0, 0]) == 20_000_000
+
+
+@pytest.mark.parametrize("compression", ["gzip", "deflate"])
+def test_compressed_requests_are_answered(server: Server, compression: str) -> None:
+    for url in (server.http_url, server.grpc_url):
+        with Client(url, compression=compression) as client:
+            x = {"x": _bytes(b"x" * 1_000_000)}
+            assert client.infer_tensors("identity", x)["y"].tolist() == x["x"].tolist()
+            with pytest.raises(InvalidRequest, match="batch-size must be <= 8"):
+                client.infer_tensors("identity", {"x": _bytes(*[b"x"] * 9)})
 
 
 def test_an_unknown_model_or_version_is_not_found(client: Client) -> None:

@@ -1,7 +1,9 @@
 """Servers that cannot be reached, do not answer, answer half or speak another language: over real sockets."""
 
 import asyncio
+import os
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -14,7 +16,7 @@ import grpc
 import numpy as np
 import peers
 import pytest
-from leftovers import leftovers
+from leftovers import leftovers, processes
 from peers import Peer, answering
 from trident.server.lifecycle import Server
 from trident_client import (
@@ -323,6 +325,19 @@ def test_a_model_that_disappears_between_two_calls(ask: Ask, protocol: str, serv
         finally:
             client.load_model("always_fails")
         assert client.is_model_ready("always_fails")
+
+
+def test_a_model_whose_process_has_died(ask: Ask, tmp_path: Path) -> None:
+    """On a server of its own, which would not mend it."""
+    shutil.copytree(MODELS / "identity", tmp_path / "identity")
+    with Server(tmp_path, http_port=0, grpc_port=0, metrics_port=0) as running:
+        for url in (running.http_url, running.grpc_url):
+            assert ask(url) == [[b"a"]]
+        for line in processes(running.shm_prefix):
+            if "backend_stub" in line:
+                os.kill(int(line.partition(":")[0]), signal.SIGKILL)
+        for url in (running.http_url, running.grpc_url):
+            assert "is not healthy" in failure(Unavailable, ask, url)
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:

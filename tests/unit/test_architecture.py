@@ -79,7 +79,7 @@ def test_the_sources_are_found() -> None:
 @pytest.mark.parametrize(
     ("folder", "allowed"),
     [
-        (CLIENT, {"numpy", "tritonclient", "trident_client"}),
+        (CLIENT, {"numpy", "tritonclient", "grpc", "aiohttp", "trident_client"}),  # tritonclient brings both
         (STAGES, {"numpy", "PIL", "tokenizers", "triton_python_backend_utils"}),
         (BACKENDS, {"numpy", "tensorflow", "google", "openvino", "triton_python_backend_utils", "triton_tensorflow"}),
     ],
@@ -127,11 +127,18 @@ def test_processes_are_started_only_where_they_are_watched() -> None:
     assert offenders(calls, allowed) == {}
 
 
-def test_only_the_transports_call_through_tritonclient() -> None:
-    """`configs` writes with its protobuf, which calls nobody."""
-    used = {path: {name for name in imported(path) if name.split(".")[0] == "tritonclient"} for path in SOURCES}
-    assert offenders(used, tuple(CLIENT.glob("*transport.py"))) == {
-        "ensemble/trident/configs.py": {"tritonclient.grpc.model_config_pb2"}
+def test_only_the_transports_call_servers() -> None:
+    """The others use tritonclient's messages and encodings, which call nobody."""
+    calling = {"socket", "http.client", "aiohttp", "asyncio", "threading", "select"}
+    used = {path: imported(path) & calling for path in CLIENT.glob("*.py")}
+    waiting = (*CLIENT.glob("*_transport.py"), CLIENT / "async_waiting.py", CLIENT / "blocking.py")
+    assert offenders(used, (*waiting, CLIENT / "testing.py", CLIENT / "fake_http.py")) == {}
+    triton = {path: {name for name in imported(path) if name.split(".")[0] == "tritonclient"} for path in SOURCES}
+    found = offenders(triton, tuple(CLIENT.glob("*_transport.py")))
+    assert {name.rpartition(".")[0] for name in found.pop("client/trident_client/tensors.py")} == {"tritonclient.utils"}
+    assert found == {
+        "ensemble/trident/configs.py": {"tritonclient.grpc.model_config_pb2"},
+        "client/trident_client/grpc_protocol.py": {"tritonclient.grpc.service_pb2"},
     }
 
 
@@ -140,5 +147,6 @@ def test_the_command_line_starts_without_what_only_training_and_building_need() 
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     modules = set(json.loads(result.stdout))
     heavy = {*TENSORFLOW, "tokenizers", "pydantic", "tritonclient.http", "tritonclient.grpc", "matplotlib"}
+    heavy |= {"asyncio", "grpc", "aiohttp", "gevent", "ssl", "http.client", "http.server"}
     assert modules & heavy == set()
     assert "trident_client" in modules

@@ -244,7 +244,7 @@ class Server:
     def _wait_until_live(self) -> None:
         """Triton opens its ports when it is through with loading, so live means that every model was tried."""
         deadline = time.monotonic() + self._start_timeout_s
-        with Client(self.http_url, timeout_s=5) as client:
+        with Client(self.http_url, timeout_s=5, retry=None) as client:
             while True:
                 log = self.log.read_text(encoding="utf-8", errors="replace")
                 self._on_progress(len(set(LOADED.findall(log)) & set(self.models)), len(self.models))

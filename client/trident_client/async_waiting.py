@@ -1,43 +1,27 @@
-"""Waiting in an event loop, and what both kinds of waiting have in common."""
+"""Waiting in an event loop, which only `AsyncClient` needs: asyncio takes a while to import."""
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
-from trident_client.blocking import LOOK_AHEAD
+from trident_client.protocol import LOOK_AHEAD
 
 T = TypeVar("T")
 Batch = TypeVar("Batch")
-
-
-class Waiting(Protocol):
-    """All that differs between `Client` and `AsyncClient` beside their transports."""
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait between two attempts."""
-
-    def in_order(
-        self, work: Callable[[Batch], Coroutine[Any, Any, T]], batches: AsyncIterable[Batch], concurrency: int
-    ) -> AsyncGenerator[T, None]:
-        """Work on batches, `concurrency` at once, and yield the results in the batches' order.
-
-        Of the batches not many more are taken than are worked on. The first error, in that order, ends the work on
-        all others and is raised; so does closing the generator.
-        """
 
 
 class AsyncWaiting:
     """Tasks of the running loop."""
 
     async def sleep(self, seconds: float) -> None:
-        """See `Waiting`."""
+        """See `protocol.Waiting`."""
         await asyncio.sleep(seconds)
 
     async def in_order(
         self, work: Callable[[Batch], Coroutine[Any, Any, T]], batches: AsyncIterable[Batch], concurrency: int
     ) -> AsyncGenerator[T, None]:
-        """See `Waiting`."""
+        """See `protocol.Waiting`."""
         free = asyncio.Semaphore(concurrency)
 
         async def work_in_turn(batch: Batch) -> T:
