@@ -128,12 +128,12 @@ def report(repository: Path, service: str, rounds: int, seconds: float) -> list[
         for model in repository.glob(f"{service}*"):
             (Path(folder) / model.name).symlink_to(model.resolve())
         with Server(Path(folder), http_port=0, grpc_port=0, metrics_port=0) as server:
-            for model, name in (("identity", "x"), (service, "text")):
+            for asked, name in (("identity", "x"), (service, "text")):
                 for protocol, url in (("HTTP", server.http_url), ("gRPC", server.grpc_url)):
                     for callers in CALLERS:
-                        print(f"  {model}, {protocol}, {callers} at once ...", file=sys.stderr, flush=True)
-                        times = measure(url, model, name, callers, rounds, seconds)
-                        rows.append({"model": model, "protocol": protocol, "callers": callers, "ms": times})
+                        print(f"  {asked}, {protocol}, {callers} at once ...", file=sys.stderr, flush=True)
+                        times = measure(url, asked, name, callers, rounds, seconds)
+                        rows.append({"model": asked, "protocol": protocol, "callers": callers, "ms": times})
     return rows
 
 

@@ -118,9 +118,7 @@ def _unload(client: Client, name: str, timeout_s: float) -> None:
     waiting = {name, *_steps(client, name)}
     client.unload_model(name, unload_dependents=True)
     end = time.monotonic() + timeout_s
-    while there := sorted(
-        waiting & {entry["name"] for entry in client.get_model_repository_index() if entry.get("state") in LOADED}
-    ):
+    while there := sorted(waiting & _loaded(client)):
         if time.monotonic() > end:
             raise RequestTimeout(f"{there} were told to unload and are still there after {timeout_s:g} s")
         time.sleep(POLL_S)
