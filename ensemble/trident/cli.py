@@ -7,9 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
 from enum import Enum
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -17,12 +15,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from trident_client import Client, Prediction, TridentError
-from trident_client.client import DEFAULT_URL
+from trident_client import TridentError
 
 from trident import __version__
 from trident.import_command import import_, new_stage
-from trident.output import print_models, print_predictions
+from trident.infer_command import infer
+from trident.output import print_models
 
 if TYPE_CHECKING:
     from trident.server.lifecycle import Server
@@ -42,7 +40,6 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 INTERRUPTED = 130  # as typer exits on Ctrl-C: 128 + SIGINT
 INSTALL = r"pip install '.\[train]' in Trident's folder"
-STDIN_CHUNK = 256  # texts read from stdin before they are answered
 
 
 class EncoderName(str, Enum):
@@ -214,28 +211,7 @@ def stop(
     print(json.dumps(answer) if as_json else f"stopped the server on port {state.http_port}")
 
 
-@app.command()
-def infer(
-    service: Annotated[str, typer.Argument(help="Name of the service.")],
-    texts: Annotated[list[str], typer.Argument(help="Texts; - reads stdin, a line a text.")],
-    url: Annotated[str, typer.Option(envvar="TRIDENT_URL", help="http://HOST:PORT or grpc://HOST:PORT.")] = DEFAULT_URL,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Labels per text.", show_default="the service's")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Leave out labels below it.", show_default="the service's")
-    ] = None,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for each request.")] = 30.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each text.")] = False,
-) -> None:
-    """Classify texts with a running service."""
-    with Client(url, timeout_s=timeout) as client:
-        for number, chunk in enumerate(_chunks(texts)):
-            predictions = client.infer(service, chunk, top_k=top_k, threshold=threshold)
-            if as_json:
-                for text, prediction in zip(chunk, predictions, strict=True):
-                    print(_as_json(text, prediction))
-            else:
-                print_predictions(chunk, predictions, header=number == 0)
-            sys.stdout.flush()
+app.command("infer")(infer)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -309,31 +285,6 @@ def _serve(server: "Server") -> None:
 
 def _interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The texts of the command line at once, or stdin's lines in chunks."""
-    if list(texts) != ["-"]:
-        yield list(texts)
-        return
-    lines = enumerate(sys.stdin.buffer, start=1)
-    while chunk := [_decode(number, line) for number, line in islice(lines, STDIN_CHUNK)]:
-        yield chunk
-
-
-def _decode(number: int, line: bytes) -> str:
-    try:
-        return line.decode("utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise TridentError(f"line {number} of stdin is not UTF-8: {error.reason} at byte {error.start}") from None
-
-
-def _as_json(text: str, prediction: Prediction) -> str:
-    labels = [
-        {"label": label, "score": round(score, 6)}
-        for label, score in zip(prediction.labels, prediction.scores, strict=True)
-    ]
-    return json.dumps({"text": text, "labels": labels}, ensure_ascii=False)
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:

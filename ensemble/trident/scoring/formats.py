@@ -90,10 +90,7 @@ class TableFormat:
     def rows(self, rows: Sequence[Scored]) -> bytes:
         """See `Format.rows`."""
         return self._lines(
-            [
-                [*cells(map(row.values.get, self._columns)), *cells(self._answer.values(row.prediction))]
-                for row in rows
-            ]
+            [[*cells(map(row.values.get, self._columns)), *cells(self._answer.values(row.prediction))] for row in rows]
         )
 
     def _lines(self, rows: Sequence[Sequence[str]]) -> bytes:

@@ -48,7 +48,7 @@ class ImageSource:
             except OSError as error:
                 yield BadRow(number, number, number, f"{path} cannot be read: {error.strerror}")
             else:
-                yield Row(number, number, number, raw, {COLUMN: str(path)}, len(raw))
+                yield Row(number, number, number, raw, {COLUMN: str(path)}, 0)
 
     def close(self) -> None:
         """See `Source.close`; no file stays open."""

@@ -1,7 +1,6 @@
 """Parquet through pyarrow, which only this module imports: rows, and files that appear part by part."""
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 from trident.errors import ScoringError
 from trident.scoring.formats import Answer, cells, taken, unknown
 from trident.scoring.rows import BadRow, Row, Scored
-from trident.scoring.text_sources import check_column, fingerprint
+from trident.scoring.text_sources import check_column, fingerprint, open_input
 
 try:
     import pyarrow as pa
@@ -30,7 +29,7 @@ class ArrowRow(NamedTuple):
     """A row of a batch, so that all types stay what they are."""
 
     batch: pa.RecordBatch
-    index: int
+    at: int
 
 
 class ParquetSource:
@@ -49,9 +48,7 @@ class ParquetSource:
         Raises:
             ScoringError: it is no Parquet, or has no such column of strings.
         """
-        if not path.is_file():
-            raise ScoringError(f"no file {path} in {Path.cwd()}")
-        self._file = path.open("rb")
+        self._file = open_input(path)
         self.fingerprint = fingerprint(self._file)
         try:
             self._parquet = pq.ParquetFile(self._file)
@@ -172,11 +169,6 @@ class ParquetSink:
                 writer.write_table(pa.Table.from_batches(held), row_group_size=GROUP_ROWS)
         _fsync(self.ready)
 
-    def discard(self) -> None:
-        """See `Sink.discard`."""
-        if self._folder.exists():
-            shutil.rmtree(self._folder)
-
     def _written(self) -> Iterator[pa.RecordBatch]:
         for number in range(self._parts):
             with pq.ParquetFile(self._part(number)) as part:
@@ -203,7 +195,7 @@ def _taken_rows(rows: Sequence[Scored]) -> list[pa.ChunkedArray]:
     tables = []
     for _, group in groupby((row.values for row in rows), key=lambda value: id(value.batch)):
         chosen = list(group)
-        tables.append(chosen[0].batch.take(pa.array([value.index for value in chosen], pa.int64())))
+        tables.append(chosen[0].batch.take(pa.array([value.at for value in chosen], pa.int64())))
     return list(pa.Table.from_batches(tables).columns)
 
 
@@ -251,5 +243,3 @@ def _first_line(error: Exception) -> str:
 def _fsync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-

@@ -15,7 +15,7 @@ class Row(NamedTuple):
         lines: lines of the input up to its end.
         item: what is scored: a text, or an image's bytes.
         values: column → value, or an `ArrowRow`; what is written beside the prediction.
-        size_bytes: about what it takes in memory while it waits.
+        size_bytes: about what its values take in memory.
     """
 
     line: int
@@ -54,8 +54,14 @@ class Source(Protocol):
 
     columns: list[str]
     input_name: str
-    total: int | None
-    fingerprint: str | None
+
+    @property
+    def total(self) -> int | None:
+        """See above."""
+
+    @property
+    def fingerprint(self) -> str | None:
+        """See above."""
 
     def rows(self, position: int, lines: int) -> Iterator[Row | BadRow]:
         """Read what lies behind a position.

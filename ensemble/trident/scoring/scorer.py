@@ -2,7 +2,7 @@
 
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
 from typing import Protocol
@@ -31,7 +31,7 @@ RETRY_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 class Scorer(Protocol):
     """Scores items in order, reading ahead by a bounded number."""
 
-    def score(self, items: Iterable[Item]) -> Iterator[Outcome]:
+    def score(self, items: Iterable[Item]) -> Generator[Outcome, None, None]:
         """Score texts, or images as the bytes of their files.
 
         Yields:
@@ -82,7 +82,7 @@ class ClientScorer:
         _check(service, input_name, metadata)
         self._size = max(1, int(client.get_model_config(service).get("max_batch_size", 0)))
 
-    def score(self, items: Iterable[Item]) -> Iterator[Outcome]:
+    def score(self, items: Iterable[Item]) -> Generator[Outcome, None, None]:
         """See `Scorer.score`."""
         waiting: deque[Future[list[Outcome]]] = deque()
         stop = Event()
@@ -148,5 +148,3 @@ def _check(service: str, input_name: str, metadata: dict[str, list[dict[str, str
             f"service '{service}' takes {', '.join(sorted(inputs))} and answers {', '.join(sorted(outputs))}; "
             f"a file of {input_name}s needs one that takes {input_name} and answers label and score"
         )
-
-

@@ -35,9 +35,6 @@ class Sink(Protocol):
     def complete(self) -> None:
         """Make the whole file at `ready`."""
 
-    def discard(self) -> None:
-        """Remove what is left beside `ready`, also if nothing is."""
-
 
 class TextSink:
     """Lines of a format in a file. See `Sink`."""
@@ -66,10 +63,6 @@ class TextSink:
     def complete(self) -> None:
         """See `Sink.complete`."""
         self._opened.close()
-
-    def discard(self) -> None:
-        """See `Sink.discard`."""
-        self.ready.unlink(missing_ok=True)
 
     @property
     def _opened(self) -> BinaryIO:

@@ -44,11 +44,8 @@ class TextSource:
         self.total: int | None = None
         self.fingerprint: str | None = None
         self._column = column
-        self._stream: BinaryIO = sys.stdin.buffer
+        self._stream = sys.stdin.buffer if place == STDIN else open_input(Path(place))
         if place != STDIN:
-            if not Path(place).is_file():
-                raise ScoringError(f"no file {place} in {Path.cwd()}")
-            self._stream = Path(place).open("rb")
             self.total = os.fstat(self._stream.fileno()).st_size
             self.fingerprint = fingerprint(self._stream)
         self._lines = Lines(self._stream)
@@ -183,6 +180,17 @@ class JsonlSource(TextSource):
         if not isinstance(text, str):
             raise _BadValue(f"'{self._column}' is {_json_type(text)}; expected a string")
         return values
+
+
+def open_input(path: Path) -> BinaryIO:
+    """Open a file to read bytes.
+
+    Raises:
+        ScoringError: there is none.
+    """
+    if not path.is_file():
+        raise ScoringError(f"no file {path} in {Path.cwd()}")
+    return path.open("rb")
 
 
 def fingerprint(stream: BinaryIO) -> str:
