@@ -46,7 +46,7 @@ def infer(
     progress: Annotated[bool, typer.Option("--progress", help="Show a bar where stderr is no terminal, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object for each text, or a file's summary.")] = False,
 ) -> None:  # fmt: skip
-    r"""Classify texts, or the rows of a file, with a running service.
+    """Classify texts, or the rows of a file, with a running service.
 
     \b
     trident infer spam "You won a free prize, call now"
@@ -54,7 +54,7 @@ def infer(
     trident infer digits --input 'scans/*.png' --output digits.csv --top-k 3
 
     Rows that cannot be scored go to OUTPUT.errors.jsonl, and the exit status is 1.
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     if (input_ is None) == (not texts):
         raise typer.BadParameter("give either texts or --input FILE", param_hint="TEXTS")
     with Client(url, timeout_s=timeout) as client:
