@@ -107,7 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
         names = b"".join(struct.pack("<I", len(name)) + name.encode() for row in rows for name, _ in row)
         scores = b"".join(struct.pack("<f", value) for row in rows for _, value in row)
         outputs = [
-            {"name": name, "datatype": kind, "shape": [len(rows), len(rows[0])], "parameters": {"binary_data_size": size}}
+            {
+                "name": name,
+                "datatype": kind,
+                "shape": [len(rows), len(rows[0])],
+                "parameters": {"binary_data_size": size},
+            }
             for name, kind, size in (("label", "BYTES", len(names)), ("score", "FP32", len(scores)))
         ]
         self._answer(200, {"model_name": "spam", "model_version": "1", "outputs": outputs}, names + scores)

@@ -49,21 +49,21 @@ class ParquetSource:
             ScoringError: it is no Parquet, or has no such column of strings.
         """
         self._file = open_input(path)
+        self._column = column
+        self._as_arrow = as_arrow
         self.fingerprint = fingerprint(self._file)
         try:
             self._parquet = pq.ParquetFile(self._file)
+            self.schema = self._parquet.schema_arrow
+            self.columns = list(self.schema.names)
+            self.total = self._parquet.metadata.num_rows
+            self._check(path)
         except (pa.ArrowException, OSError) as error:
+            self._file.close()
             raise ScoringError(f"{path} is no Parquet file: {_first_line(error)}") from None
-        self.schema = self._parquet.schema_arrow
-        self.columns = list(self.schema.names)
-        self.total = self._parquet.metadata.num_rows
-        self._column = column
-        self._as_arrow = as_arrow
-        check_column(str(path), column, self.columns)
-        if len(set(self.columns)) < len(self.columns):
-            raise ScoringError(f"{path} has a column more than once; expected each name once")
-        if not _is_text(kind := self.schema.field(column).type):
-            raise ScoringError(f"column '{column}' of {path} is {kind}; expected strings")
+        except ScoringError:
+            self._file.close()
+            raise
 
     def rows(self, position: int, lines: int) -> Iterator[Row | BadRow]:
         """See `Source.rows`."""
@@ -80,6 +80,13 @@ class ParquetSource:
     def close(self) -> None:
         """See `Source.close`."""
         self._file.close()
+
+    def _check(self, path: Path) -> None:
+        check_column(str(path), self._column, self.columns)
+        if len(set(self.columns)) < len(self.columns):
+            raise ScoringError(f"{path} has a column more than once; expected each name once")
+        if not _is_text(kind := self.schema.field(self._column).type):
+            raise ScoringError(f"column '{self._column}' of {path} is {kind}; expected strings")
 
     def _batches(self, group: int) -> Iterator[pa.RecordBatch]:
         try:
@@ -216,18 +223,17 @@ def _to_dicts(batch: "pa.RecordBatch") -> list[dict[str, Any]]:
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         try:
             columns[name] = column.to_pylist()
-        except (ValueError, pa.ArrowException):  # nanoseconds, strings that are not UTF-8
+        except ValueError:  # nanoseconds, strings that are not UTF-8
             columns[name] = [_shown(value) for value in column]
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
-def _shown(value: Any) -> str | None:
-    if not value.is_valid:
-        return None
+def _shown(value: Any) -> Any:
     try:
-        return str(value.cast(pa.string()).as_py())
-    except (ValueError, pa.ArrowException):
-        return str(value)
+        return value.as_py()
+    except ValueError:  # the two named above
+        text = value.cast(pa.string()).cast(pa.binary()).as_py()
+        return text.decode("utf-8", "backslashreplace")
 
 
 def _is_text(kind: "pa.DataType") -> bool:

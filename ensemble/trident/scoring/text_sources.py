@@ -49,7 +49,11 @@ class TextSource:
             self.total = os.fstat(self._stream.fileno()).st_size
             self.fingerprint = fingerprint(self._stream)
         self._lines = Lines(self._stream)
-        self._start()
+        try:
+            self._start()
+        except ScoringError:
+            self.close()
+            raise
 
     def rows(self, position: int, lines: int) -> Iterator[Row | BadRow]:
         """See `Source.rows`."""
@@ -94,8 +98,9 @@ class TextSource:
             except StopIteration:
                 return
             except (csv.Error, RowTooLong) as error:  # a quote that stays open takes the next lines with it
+                hint = " (is a quote left open?)" if lines.number > line else ""
                 lines.retreat()
-                reason = lines.problem or f"{error} (is a quote left open?)"
+                reason = lines.problem or f"{error}{hint}"
             except _BadValue as error:
                 reason = lines.problem or str(error)
             if reason is None:
