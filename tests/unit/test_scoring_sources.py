@@ -159,7 +159,7 @@ def test_a_file_without_texts_is_refused(tmp_path: Path, kind: Any, content: byt
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ScoringError, match="^no file .*nowhere.csv in "):
+    with pytest.raises(ScoringError, match=r"^no file .*nowhere\.csv in "):
         CsvSource(str(tmp_path / "nowhere.csv"), "text")
 
 
