@@ -120,6 +120,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, content: dict[str, Any], tensors: bytes = b"") -> None:
         head = json.dumps(content).encode()
         self.send_response(status)
+        if self.command == "GET":  # so that the next request finds out whether the server still listens
+            self.send_header("Connection", "close")
         self.send_header("Content-Type", "application/octet-stream" if tensors else "application/json")
         if tensors:
             self.send_header("Inference-Header-Content-Length", str(len(head)))

@@ -1,6 +1,7 @@
 """The scorer against a server: order, windows, refusals, failures."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import scoring_server
@@ -10,7 +11,15 @@ from trident.scoring import scorer
 from trident.scoring.scorer import ClientScorer, Item
 from trident_client import Client, ConnectError, InvalidRequest, NotFound, Prediction, ServerError, Unavailable
 
+# tritonclient's HTTP clients die with their threads, and say so.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 TEXTS = [f"text {number}" for number in range(200)]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scorer, "RETRY_DELAYS_S", (0.01, 0.01))
 
 
 @pytest.fixture
@@ -27,11 +36,11 @@ def client(server: ScoringServer) -> Iterator[Client]:
         yield connected
 
 
-def made(client: Client, service: str = "spam", input_name: str = "text", **options: object) -> ClientScorer:
-    return ClientScorer(client, service, input_name, retry_delays_s=(0.01, 0.01), **options)  # type: ignore[arg-type]
+def made(client: Client, service: str = "spam", input_name: str = "text", **options: int) -> ClientScorer:
+    return ClientScorer(client, service, input_name, **options)
 
 
-def labels(text: Item, top_k: int = 1) -> list[tuple[str, float]]:
+def labels(text: Item, top_k: int = 1) -> list[Any]:
     return [(label, pytest.approx(score, abs=1e-6)) for label, score in expected(text, top_k)]
 
 

@@ -25,7 +25,7 @@ Outcome = Prediction | InferenceError
 
 REQUEST_BYTES = 2**22  # at most, or one item: Triton's HTTP server and gRPC take more, memory may not
 AHEAD = 2  # requests that are sent or answered, for each that may be under way
-RETRY_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+RETRY_DELAYS_S = (0.2, 0.5, 1.0, 2.0, 4.0)  # where a request met no server, or a busy one
 
 
 class Scorer(Protocol):
@@ -54,7 +54,6 @@ class ClientScorer:
         top_k: int | None = None,
         threshold: float | None = None,
         concurrency: int = 8,
-        retry_delays_s: Sequence[float] = RETRY_DELAYS_S,
     ) -> None:
         """Ask the server what the service is.
 
@@ -65,7 +64,6 @@ class ClientScorer:
             top_k: labels of an item; None: the service's default.
             threshold: leave out lower scores; None: the service's default.
             concurrency: requests under way at once, ≥ 1.
-            retry_delays_s: waits before a request is sent again that met no server or one that was busy.
 
         Raises:
             ScoringError: the service takes or answers something else.
@@ -74,7 +72,6 @@ class ClientScorer:
         self._client = client
         self._service = service
         self._concurrency = concurrency
-        self._delays = retry_delays_s
         self._top_k = top_k
         self._threshold = threshold
         metadata = client.get_model_metadata(service)
@@ -109,7 +106,7 @@ class ClientScorer:
         return self._ask(batch[:middle], stop) + self._ask(batch[middle:], stop)
 
     def _patiently(self, batch: Sequence[Item], stop: Event) -> list[Prediction]:
-        for delay_s in self._delays:
+        for delay_s in RETRY_DELAYS_S:
             try:
                 return self._infer(batch)
             except (ConnectError, Unavailable):
