@@ -261,14 +261,15 @@ def test_the_end_of_a_run_can_be_interrupted_too(
     server: ScoringServer, folder: Path, monkeypatch: pytest.MonkeyPatch, step: str, kind: str
 ) -> None:
     """Every state between two of the last steps leads to the same end."""
-    job = Job("spam", "rows.csv", f"out.{kind}")
+    (folder / "few.csv").write_text("id,text\n" + "1,some text\n" * 5 + "2\n", encoding="utf-8")
+    job = Job("spam", "few.csv", f"out.{kind}")
     score(server, job)
     whole = table(folder / f"out.{kind}")
-    stops = 0
+    real, stops = attribute(step), 0
     for allowed in range(40):
         left = [allowed]
 
-        def limited(*arguments: Any, left: list[int] = left, real: Any = attribute(step), **options: Any) -> Any:
+        def limited(*arguments: Any, left: list[int] = left, **options: Any) -> Any:
             left[0] -= 1
             if left[0] < 0:
                 raise Stopped
@@ -285,7 +286,7 @@ def test_the_end_of_a_run_can_be_interrupted_too(
         if Path(f"out.{kind}.progress.json").exists() or Path(f"out.{kind}.part").exists():
             score(server, replace(job, resume=True))
         assert table(folder / f"out.{kind}") == whole
-        assert files(folder) == {f"out.{kind}", f"out.{kind}.errors.jsonl"}
+        assert files(folder) == {"few.csv", f"out.{kind}", f"out.{kind}.errors.jsonl"}
     assert stops > 0 or (step, kind) == ("shutil.rmtree", "csv")
 
 
