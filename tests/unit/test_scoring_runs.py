@@ -364,18 +364,37 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
     assert files(folder) == {f"{name}.{kind}{end}" for name in ("whole", "out") for end in ("", ".errors.jsonl")}
 
 
+def test_ctrl_c_can_be_gone_on_from(frail: ScoringServer, folder: Path) -> None:
+    frail.delay_s = 0.05
+    line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", frail.url]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        wait_for(folder / "out.csv.progress.json")
+        started.send_signal(signal.SIGINT)
+        _, said = started.communicate(timeout=30)
+    assert (started.returncode, said.splitlines()[-1]) == (130, "interrupted")
+    frail.delay_s = 0.0
+    score(frail, Job("spam", "rows.csv", "out.csv", resume=True))
+    assert table(folder / "out.csv") == everything()
+
+
+def wait_for(path: Path) -> None:
+    """Return when there is such a file."""
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def test_two_runs_cannot_write_one_output(frail: ScoringServer, folder: Path) -> None:
     frail.delay_s = 0.5
     line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", frail.url]
     with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
         try:
-            deadline = time.monotonic() + 30
-            while not Path("out.csv.progress.json").exists():
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
-            for how in ({"resume": True}, {"overwrite": True}):
+            wait_for(folder / "out.csv.progress.json")
+            job = Job("spam", "rows.csv", "out.csv")
+            for again in (replace(job, resume=True), replace(job, overwrite=True)):
                 with pytest.raises(ScoringError, match=r"another run writes out.csv now; wait for it, or end it"):
-                    score(frail, replace(Job("spam", "rows.csv", "out.csv"), **how))
+                    score(frail, again)
         finally:
             first.kill()
 
