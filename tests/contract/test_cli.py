@@ -61,13 +61,18 @@ def test_infer_scores_a_file(trident: RunTrident, url: str, tmp_path: Path, kind
     result = trident(*line, "--progress")
     assert result.returncode == 1
     assert result.stdout.startswith(f"scored 900 rows into {output} in ")
-    rows = list(csv.DictReader(output.open(newline="", encoding="utf-8"))) if kind == "csv" else _parquet(output)
+    rows = _csv(output) if kind == "csv" else _parquet(output)
     assert [row["body"] for row in rows] == texts
     assert [row["label"] for row in rows[:2]] == ["spam", "ham"]
     alone = json.loads(trident("infer", "tiny", SPAM, "--url", url, "--json").stdout)["labels"][0]
     assert float(rows[0]["score"]) == pytest.approx(alone["score"], abs=1e-5)
     errors = [json.loads(line) for line in Path(f"{output}.errors.jsonl").read_text().splitlines()]
     assert errors == [{"line": 1202, "reason": "1 fields; expected 2"}]
+
+
+def _csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def _parquet(path: Path) -> list[dict[str, str]]:

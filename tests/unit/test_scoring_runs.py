@@ -88,8 +88,13 @@ def table(path: Path) -> list[dict[str, Any]]:
     elif path.suffix == ".jsonl":
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     else:
-        rows = list(csv.DictReader(path.open(newline=""), delimiter="\t" if path.suffix == ".tsv" else ","))
+        rows = read_table(path)
     return [{**row, "score": round(float(row["score"]), 5)} for row in rows]
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
 
 
 def good(text: str, number: int) -> dict[str, Any]:
@@ -144,7 +149,7 @@ def test_images_of_a_folder(server: ScoringServer, folder: Path) -> None:
     for number in range(40):
         (folder / "images" / f"{number:02}.png").write_bytes(b"refuse" if number == 20 else b"\x89PNG %d" % number)
     summary = score(server, Job("shapes", "images", "out.csv", top_k=2))
-    rows = list(csv.DictReader((folder / "out.csv").open(newline="")))
+    rows = read_table(folder / "out.csv")
     assert [row["path"] for row in rows] == [f"images/{number:02}.png" for number in range(40) if number != 20]
     assert json.loads(rows[3]["labels"]) == [label for label, _ in expected(b"\x89PNG 3", 2)]
     assert summary.bad_rows == 1
