@@ -8,6 +8,7 @@ __all__ = [
     "DownloadError",
     "ExportError",
     "InstallError",
+    "ScoringError",
     "ServerStartError",
     "ServiceError",
     "TridentError",
@@ -28,6 +29,10 @@ class ExportError(TridentError):
 
 class InstallError(TridentError):
     """The `tensorflow` backend could not be installed; the backend directory is as it was."""
+
+
+class ScoringError(TridentError):
+    """A file cannot be scored as asked; what was scored is kept."""
 
 
 class ServiceError(TridentError):

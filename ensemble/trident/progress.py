@@ -1,7 +1,8 @@
 """Progress bars on stderr, so that stdout stays for data."""
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -39,5 +40,36 @@ def bar(description: str, total: int) -> Iterator[Update]:
 
         def update(done: int, total: int | None = None) -> None:
             progress.update(task, completed=done, total=total)
+
+        yield update
+
+
+@contextmanager
+def row_bar(
+    description: str, total: int | None, position: int, rows: int, wanted: bool
+) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with rows, rate and time left until the block ends; nothing where stderr is no terminal.
+
+    Args:
+        description: what is read.
+        total: the last position; None if nobody knows.
+        position: where it begins.
+        rows: that are done already.
+        wanted: show it where stderr is no terminal, too.
+
+    Yields:
+        A function that takes the position and the rows that are done.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[rows]:,} rows"))
+    rate = TextColumn("{task.fields[rate]:,.0f}/s")
+    console = Console(stderr=True, force_terminal=True if wanted else None)
+    hidden = not console.is_terminal
+    began, before = time.monotonic(), rows
+    with Progress(*columns, rate, TimeRemainingColumn(), console=console, disable=hidden) as progress:
+        task = progress.add_task(description, total=total, completed=position, rows=rows, rate=0.0)
+
+        def update(position: int, rows: int) -> None:
+            elapsed_s = max(time.monotonic() - began, 1e-3)
+            progress.update(task, completed=position, rows=rows, rate=(rows - before) / elapsed_s)
 
         yield update

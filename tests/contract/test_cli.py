@@ -1,5 +1,6 @@
 """The commands that talk to a server, and the exit status of all of them."""
 
+import csv
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from conftest import TRIDENT, RunTrident
 from trident.server.lifecycle import Server
@@ -47,6 +49,35 @@ def test_infer_reads_a_text_a_line_from_stdin(trident: RunTrident, url: str) -> 
     answers = [json.loads(line) for line in result.stdout.splitlines()]
     assert [answer["text"] for answer in answers] == lines
     assert [answer["labels"][0]["label"] for answer in answers[:3]] == ["spam", "ham", "ham"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_infer_scores_a_file(trident: RunTrident, url: str, tmp_path: Path, kind: str) -> None:
+    texts = [SPAM, HAM, "two\nlines"] * 300
+    with (tmp_path / "messages.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["id", "body"], *enumerate(texts), ["no body"]])
+    output = tmp_path / f"scored.{kind}"
+    line = ("infer", "tiny", "--input", tmp_path / "messages.csv", "--column", "body", "--output", output, "--url", url)
+    result = trident(*line, "--progress")
+    assert result.returncode == 1
+    assert result.stdout.startswith(f"scored 900 rows into {output} in ")
+    rows = _csv(output) if kind == "csv" else _parquet(output)
+    assert [row["body"] for row in rows] == texts
+    assert [row["label"] for row in rows[:2]] == ["spam", "ham"]
+    alone = json.loads(trident("infer", "tiny", SPAM, "--url", url, "--json").stdout)["labels"][0]
+    assert float(rows[0]["score"]) == pytest.approx(alone["score"], abs=1e-5)
+    errors = [json.loads(line) for line in Path(f"{output}.errors.jsonl").read_text().splitlines()]
+    assert errors == [{"line": 1202, "reason": "1 fields; expected 2"}]
+
+
+def _csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _parquet(path: Path) -> list[dict[str, str]]:
+    rows: list[dict[str, str]] = pq.read_table(path).to_pylist()
+    return rows
 
 
 def test_the_address_comes_from_the_environment_too(

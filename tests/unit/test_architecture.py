@@ -114,6 +114,16 @@ def test_tensorflow_is_imported_only_when_it_is_used() -> None:
     assert offenders(found, (BACKENDS,)) == {}
 
 
+def test_pyarrow_is_imported_only_where_parquet_is_read_and_written() -> None:
+    """It is an extra; everything else works without it."""
+    allowed = (TRIDENT / "scoring" / "parquet.py",)
+    assert offenders({path: packages(path) & {"pyarrow"} for path in SOURCES}, allowed) == {}
+    found = {
+        path: {name for name in imported(path, True) if name.startswith("trident.scoring.parquet")} for path in SOURCES
+    }
+    assert offenders(found) == {}
+
+
 def test_nobody_imports_the_command_line() -> None:
     cli = ("trident.cli", ".cli", "..cli")
     assert offenders({path: {name for name in imported(path) if name.startswith(cli)} for path in SOURCES}) == {}
@@ -146,7 +156,7 @@ def test_the_command_line_starts_without_what_only_training_and_building_need() 
     script = "import json, sys, trident.cli; print(json.dumps(sorted(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     modules = set(json.loads(result.stdout))
-    heavy = {*TENSORFLOW, "tokenizers", "pydantic", "tritonclient.http", "tritonclient.grpc", "matplotlib"}
+    heavy = {*TENSORFLOW, "tokenizers", "pydantic", "tritonclient.http", "tritonclient.grpc", "matplotlib", "pyarrow"}
     heavy |= {"asyncio", "grpc", "aiohttp", "gevent", "ssl", "http.client", "http.server"}
     assert modules & heavy == set()
     assert "trident_client" in modules

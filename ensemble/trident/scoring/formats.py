@@ -1,0 +1,163 @@
+"""A scored row as bytes: CSV, TSV, JSONL."""
+
+import csv
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from trident_client import Prediction
+
+from trident.errors import ScoringError
+from trident.scoring.rows import Scored
+
+DIGITS = 6  # of a score, which is a float32
+TAB_BREAKERS = ("\t", "\n", "\r")
+
+
+class Answer:
+    """The columns that the prediction gets.
+
+    Attributes:
+        names: `label` and `score`, or `labels` and `scores` if several are asked for.
+    """
+
+    def __init__(self, prefix: str, top_k: int | None) -> None:
+        """Name them with a prefix."""
+        self.several = (top_k or 1) > 1
+        self.names = tuple(f"{prefix}{name}{'s' if self.several else ''}" for name in ("label", "score"))
+
+    def values(self, prediction: Prediction) -> tuple[Any, Any]:
+        """Both values; None where no label reached the threshold."""
+        scores = [round(score, DIGITS) for score in prediction.scores]
+        if self.several:
+            return list(prediction.labels), scores
+        return prediction.label, scores[0] if scores else None
+
+
+class Format(Protocol):
+    """One way to write rows."""
+
+    def header(self) -> bytes:
+        """What the file begins with."""
+
+    def refuse(self, values: Any) -> str | None:
+        """Why a row cannot be written, or None."""
+
+    def rows(self, rows: Sequence[Scored]) -> bytes:
+        """Rows as the file has them."""
+
+
+class JsonlFormat:
+    """The row's own keys and values, then the prediction."""
+
+    def __init__(self, answer: Answer) -> None:
+        """Write an object a line."""
+        self._answer = answer
+        self._encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+    def header(self) -> bytes:
+        """See `Format.header`."""
+        return b""
+
+    def refuse(self, values: Any) -> str | None:
+        """See `Format.refuse`."""
+        return taken(self._answer, values)
+
+    def rows(self, rows: Sequence[Scored]) -> bytes:
+        """See `Format.rows`."""
+        names, encode, answer = self._answer.names, self._encode, self._answer.values
+        lines = [encode(row.values | dict(zip(names, answer(row.prediction), strict=True))) for row in rows]
+        return "".join(f"{line}\n" for line in lines).encode()
+
+
+class TableFormat:
+    """What CSV and TSV share: a header, and a cell for each column."""
+
+    def __init__(self, columns: Sequence[str], answer: Answer) -> None:
+        """Write the input's columns, then the prediction."""
+        self._columns = tuple(columns)
+        self._known = frozenset(columns)
+        self._answer = answer
+
+    def header(self) -> bytes:
+        """See `Format.header`."""
+        return self._lines([[*self._columns, *self._answer.names]])
+
+    def refuse(self, values: Any) -> str | None:
+        """See `Format.refuse`."""
+        return unknown(self._known, values)
+
+    def rows(self, rows: Sequence[Scored]) -> bytes:
+        """See `Format.rows`."""
+        return self._lines(
+            [[*cells(map(row.values.get, self._columns)), *cells(self._answer.values(row.prediction))] for row in rows]
+        )
+
+    def _lines(self, rows: Sequence[Sequence[str]]) -> bytes:
+        raise NotImplementedError
+
+
+class CsvFormat(TableFormat):
+    """Quoted where it must be; lines end in a line feed."""
+
+    def _lines(self, rows: Sequence[Sequence[str]]) -> bytes:
+        out = _LineFeeds()
+        csv.writer(out).writerows(rows)
+        return "".join(out.lines).encode()
+
+
+class TsvFormat(TableFormat):
+    """Without quoting, so that no value can hold a tab or the end of a line."""
+
+    def header(self) -> bytes:
+        """See `Format.header`."""
+        if reason := _breaks(self._columns):
+            raise ScoringError(f"a column's name has {reason}")
+        return super().header()
+
+    def refuse(self, values: Any) -> str | None:
+        """See `Format.refuse`."""
+        return super().refuse(values) or _breaks(cells(values.values()))
+
+    def _lines(self, rows: Sequence[Sequence[str]]) -> bytes:
+        return "".join("\t".join(row) + "\n" for row in rows).encode()
+
+
+class _LineFeeds:
+    """A file for the csv module, which quotes a lone carriage return only if lines end with one."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self.lines.append(line[:-2] + "\n")
+
+
+def cells(values: Any) -> list[str]:
+    """Values as text: strings as they are, None as nothing, anything else as JSON."""
+    return [value if type(value) is str else "" if value is None else to_json(value) for value in values]
+
+
+to_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
+def taken(answer: Answer, columns: Any) -> str | None:
+    """Why a prediction cannot stand beside columns (or a row's keys), or None."""
+    for name in answer.names:
+        if name in columns:
+            return f"a column '{name}' is there already; give the prediction's columns another name with --prefix"
+    return None
+
+
+def unknown(columns: frozenset[str], values: Any) -> str | None:
+    """Why a row does not fit into a table, or None."""
+    if values.keys() <= columns:
+        return None
+    strange = sorted(values.keys() - columns)[0]
+    return f"the key '{strange}', which the first row has not, has no column; write JSONL"
+
+
+def _breaks(values: Sequence[str]) -> str | None:
+    if any(mark in value for value in values for mark in TAB_BREAKERS):
+        return "a tab or a line break, which TSV cannot hold; write CSV, JSONL or Parquet"
+    return None

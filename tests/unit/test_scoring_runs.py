@@ -1,0 +1,445 @@
+"""Whole runs, interrupted ones too: no row is lost, none is scored twice, none changes its place."""
+
+import csv
+import json
+import os
+import pkgutil
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import scoring_server
+from conftest import TRIDENT
+from scoring_server import ScoringServer, expected
+from trident.errors import ScoringError
+from trident.scoring import loop
+from trident.scoring.job import Job, Summary, score_file
+from trident.scoring.journal import Done
+from trident.scoring.loop import OnProgress
+from trident_client import Client, Unavailable
+
+ROWS = 3000
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ScoringServer]:
+    """One server for the module; a test that changes it restores it."""
+    with scoring_server.running() as running:
+        yield running
+
+
+@pytest.fixture
+def frail(server: ScoringServer) -> Iterator[ScoringServer]:
+    """The same, for tests that make it fail."""
+    yield server
+    server.answers, server.delay_s, server.version = None, 0.0, "1"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with `rows.csv`: ROWS rows, a few of which are bad in one way or another."""
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "rows.csv").open("wb") as file:
+        file.write(b"id,text\n")
+        for number in range(ROWS):
+            if number % 500 == 7:
+                file.write(b"%d,b\xffd\n" % number)
+            elif number % 500 == 8:
+                file.write(b"%d,refuse this\n" % number)
+            else:
+                file.write(
+                    b'%d,"text\n%d"\n' % (number, number) if number % 100 == 5 else b"%d,text %d\n" % (number, number)
+                )
+    return tmp_path
+
+
+def unseen(total: int | None, done: Done) -> OnProgress:
+    return lambda position, rows: None
+
+
+def score(server: ScoringServer, job: Job) -> Summary:
+    with Client(server.url, timeout_s=10, retry=None) as client:
+        return score_file(client, job, unseen)
+
+
+def command(server: ScoringServer, *arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+    line = [TRIDENT, "infer", *map(str, arguments), "--url", server.url]
+    return subprocess.run(line, capture_output=True, text=True, timeout=60, **options)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {"rows.csv"}
+
+
+def table(path: Path) -> list[dict[str, Any]]:
+    """What a file holds, all values as strings."""
+    if path.suffix == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+    elif path.suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    else:
+        rows = read_table(path)
+    return [{**row, "score": round(float(row["score"]), 5)} for row in rows]
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ","))
+
+
+def good(text: str, number: int) -> dict[str, Any]:
+    ((label, best),) = expected(text)
+    return {"id": str(number), "text": text, "label": label, "score": round(best, 5)}
+
+
+def everything() -> list[dict[str, Any]]:
+    numbers = [number for number in range(ROWS) if number % 500 not in (7, 8)]
+    return [good(f"text\n{n}" if n % 100 == 5 else f"text {n}", n) for n in numbers]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_rows_come_out_in_order_and_bad_ones_aside(server: ScoringServer, folder: Path, kind: str) -> None:
+    output = folder / f"out.{kind}"
+    summary = score(server, Job("spam", "rows.csv", str(output)))
+    assert table(output) == everything()
+    bad = [json.loads(line) for line in (folder / f"out.{kind}.errors.jsonl").read_text().splitlines()]
+    assert (summary.rows, summary.bad_rows, summary.resumed_rows) == (ROWS - 12, 12, 0)
+    assert summary.errors == f"{output}.errors.jsonl"
+    assert [entry["line"] for entry in bad[:4]] == [
+        10,
+        11,
+        515,
+        516,
+    ]  # a header, and quoted lines before the second two
+    assert bad[0]["reason"] == "not UTF-8: invalid start byte at byte 3"
+    assert bad[1]["reason"] == "one of 1 texts cannot be read"
+    assert files(folder) == {output.name, f"{output.name}.errors.jsonl"}
+
+
+def test_tsv_puts_aside_what_it_cannot_hold(server: ScoringServer, folder: Path) -> None:
+    summary = score(server, Job("spam", "rows.csv", "out.tsv"))
+    assert summary.bad_rows == 12 + ROWS // 100
+    assert table(folder / "out.tsv") == [row for row in everything() if "\n" not in row["text"]]
+
+
+def test_parquet_to_parquet_and_text(server: ScoringServer, folder: Path) -> None:
+    score(server, Job("spam", "rows.csv", "a.parquet"))
+    again = Job("spam", "a.parquet", "b.parquet", prefix="second_")
+    assert score(server, again).bad_rows == 0
+    assert pq.read_table("b.parquet").column_names == ["id", "text", "label", "score", "second_label", "second_score"]
+    score(server, replace(again, output="c.jsonl"))
+    rows = [json.loads(line) for line in Path("c.jsonl").read_text().splitlines()]
+    assert [row["second_label"] for row in rows] == [row["label"] for row in everything()]
+    assert files(folder) >= {"a.parquet", "b.parquet", "c.jsonl"}
+    assert "c.jsonl.errors.jsonl" not in files(folder)
+
+
+def test_images_of_a_folder(server: ScoringServer, folder: Path) -> None:
+    (folder / "images").mkdir()
+    for number in range(40):
+        (folder / "images" / f"{number:02}.png").write_bytes(b"refuse" if number == 20 else b"\x89PNG %d" % number)
+    summary = score(server, Job("shapes", "images", "out.csv", top_k=2))
+    rows = read_table(folder / "out.csv")
+    assert [row["path"] for row in rows] == [f"images/{number:02}.png" for number in range(40) if number != 20]
+    assert json.loads(rows[3]["labels"]) == [label for label, _ in expected(b"\x89PNG 3", 2)]
+    assert summary.bad_rows == 1
+
+
+def test_a_file_of_bad_rows_alone_needs_little_memory(
+    server: ScoringServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "AHEAD_ROWS", 50)
+    (folder / "bad.csv").write_text("text,id\na,1\n" + "x\n" * 5000 + "b,2\n" + "x\n" * 10, encoding="utf-8")
+    summary = score(server, Job("spam", "bad.csv", "out.csv"))
+    assert (summary.rows, summary.bad_rows) == (2, 5010)
+    lines = [json.loads(line)["line"] for line in Path("out.csv.errors.jsonl").read_text().splitlines()]
+    assert lines == [*range(3, 5003), *range(5004, 5014)]
+
+
+def test_large_rows_do_not_pile_up(server: ScoringServer, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "AHEAD_BYTES", 20)
+    (folder / "small.csv").write_text("text,id\n" + "some text,1\n" * 50, encoding="utf-8")
+    before = len(server.sizes)
+    assert score(server, Job("spam", "small.csv", "out.csv")).rows == 50
+    assert set(server.sizes[before:]) == {2}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_failing_server_loses_nothing(frail: ScoringServer, folder: Path, kind: str) -> None:
+    job = Job("spam", "rows.csv", f"out.{kind}", concurrency=2)
+    frail.answers = 60
+    with pytest.raises(Unavailable, match=r"rows are done, go on with --resume$"):
+        score(frail, job)
+    assert files(folder) == {f"out.{kind}{end}" for end in (".part", ".errors.jsonl", ".progress.json")}
+    frail.answers = None
+    before = sum(frail.sizes)
+    summary = score(frail, replace(job, resume=True))
+    assert table(folder / f"out.{kind}") == everything()
+    assert summary.resumed_rows > 500
+    assert sum(frail.sizes) - before <= ROWS - summary.resumed_rows + 16 * 12  # each refused row is looked for
+    assert (summary.rows, summary.bad_rows) == (ROWS - 12, 12)
+
+
+@pytest.fixture
+def interrupted(frail: ScoringServer, folder: Path) -> Job:
+    """A job that the server did not let come to its end."""
+    job = Job("spam", "rows.csv", "out.csv")
+    frail.answers = 60
+    with pytest.raises(Unavailable):
+        score(frail, job)
+    frail.answers = None
+    return job
+
+
+def test_a_run_that_was_interrupted_is_not_forgotten(server: ScoringServer, interrupted: Job, folder: Path) -> None:
+    with pytest.raises(ScoringError, match=r"go on with it \(--resume\), or start anew \(--overwrite\)"):
+        score(server, interrupted)
+    assert score(server, replace(interrupted, overwrite=True)).resumed_rows == 0
+    assert table(folder / "out.csv") == everything()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"top_k": 2}, "--top-k was None when the run was interrupted and is 2 now; go on with what it was, or start"),
+        ({"column": "id"}, "--column was 'text' when the run was interrupted and is 'id' now"),
+        ({"service": "shapes"}, "service 'shapes' takes image"),
+        ({"output_kind": "jsonl"}, "--output-format was 'csv'"),
+    ],
+)
+def test_other_settings_cannot_go_on(
+    server: ScoringServer, interrupted: Job, change: dict[str, Any], message: str
+) -> None:
+    before = Path("out.csv.part").read_bytes()
+    with pytest.raises(ScoringError, match=message):
+        score(server, replace(interrupted, resume=True, **change))
+    assert Path("out.csv.part").read_bytes() == before
+
+
+def test_another_input_cannot_go_on(server: ScoringServer, interrupted: Job, folder: Path) -> None:
+    with (folder / "rows.csv").open("ab") as file:
+        file.write(b"1,more\n")
+    with pytest.raises(ScoringError, match=r"the input was .* when the run was interrupted and is .* now"):
+        score(server, replace(interrupted, resume=True))
+
+
+def test_another_version_of_the_service_cannot_go_on(frail: ScoringServer, interrupted: Job) -> None:
+    frail.version = "2"
+    with pytest.raises(ScoringError, match="the service's version was '1' when the run was interrupted and is '2' now"):
+        score(frail, replace(interrupted, resume=True))
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"about": {}, "done": {"rows": 1, "strange": 2}}'])
+def test_a_damaged_journal_cannot_go_on(server: ScoringServer, interrupted: Job, content: str) -> None:
+    Path("out.csv.progress.json").write_text(content)
+    with pytest.raises(ScoringError, match=r"out.csv.progress.json is no journal \(.*\); start anew with --overwrite"):
+        score(server, replace(interrupted, resume=True))
+
+
+def test_an_output_that_was_cut_cannot_go_on(server: ScoringServer, interrupted: Job) -> None:
+    os.truncate("out.csv.part", 10)
+    with pytest.raises(ScoringError, match=r"out.csv.part is shorter than the run left it; .* --overwrite"):
+        score(server, replace(interrupted, resume=True))
+
+
+class Stopped(Exception):
+    """What ends a run in the middle of a step."""
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("step", ["os.replace", "shutil.rmtree", "pathlib.Path.unlink", "os.fsync"])
+def test_the_end_of_a_run_can_be_interrupted_too(
+    server: ScoringServer, folder: Path, monkeypatch: pytest.MonkeyPatch, step: str, kind: str
+) -> None:
+    """Every state between two of the last steps leads to the same end."""
+    (folder / "few.csv").write_text("id,text\n" + "1,some text\n" * 5 + "2\n", encoding="utf-8")
+    job = Job("spam", "few.csv", f"out.{kind}")
+    score(server, job)
+    whole = table(folder / f"out.{kind}")
+    real, stops = attribute(step), 0
+    for allowed in range(40):
+        left = [allowed]
+
+        def limited(*arguments: Any, left: list[int] = left, **options: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Stopped
+            return real(*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(step, limited)
+            try:
+                score(server, replace(job, overwrite=True))
+            except Stopped:
+                stops += 1
+            else:
+                break
+        if Path(f"out.{kind}.progress.json").exists() or Path(f"out.{kind}.part").exists():
+            score(server, replace(job, resume=True))
+        assert table(folder / f"out.{kind}") == whole
+        assert files(folder) == {"few.csv", f"out.{kind}", f"out.{kind}.errors.jsonl"}
+    assert stops > 0 or (step, kind) == ("shutil.rmtree", "csv")
+
+
+def attribute(name: str) -> Any:
+    """What a dotted name stands for."""
+    return pkgutil.resolve_name(name)
+
+
+def test_what_exists_is_not_replaced(server: ScoringServer, folder: Path) -> None:
+    (folder / "out.csv").write_text("precious")
+    job = Job("spam", "rows.csv", "out.csv")
+    with pytest.raises(ScoringError, match=r"out.csv exists already; .* replace \(--overwrite\)"):
+        score(server, job)
+    assert (folder / "out.csv").read_text() == "precious"
+    score(server, replace(job, overwrite=True))
+    assert table(folder / "out.csv") == everything()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"input": "nowhere.csv"}, "no file nowhere.csv in "),
+        ({"input": "rows.txt"}, "no file rows.txt in "),
+        ({"input": "odd.xyz"}, r"odd.xyz has another suffix than .csv, .tsv, .jsonl, .parquet; give --format"),
+        ({"input": "*.bmp"}, "no images in "),
+        ({"input": "-"}, "stdin has no name to tell its format; give --format csv, tsv or jsonl"),
+        ({"input": "-", "input_kind": "parquet"}, "parquet cannot be read from stdin"),
+        ({"input": "-", "input_kind": "csv", "resume": True}, "--resume cannot read stdin again"),
+        ({"output": "out.xyz"}, "out.xyz has another suffix than .*; give --output-format"),
+        ({"output": "nowhere/out.csv"}, "no folder nowhere; make it"),
+        ({"output": "rows.csv", "overwrite": True}, "rows.csv is the input, too"),
+        ({"output": "-", "output_kind": "parquet"}, "Parquet cannot be written to stdout"),
+        ({"output": "-", "resume": True}, "--resume needs a file to go on with"),
+        ({"resume": True, "overwrite": True}, "give one of them"),
+        ({"column": "body"}, "rows.csv has no column 'body'; it has id, text. Use --column."),
+        ({"input": "labelled.csv"}, r"labelled.csv: a column 'label' is there already; .* --prefix"),
+    ],
+)
+def test_a_job_that_cannot_be_done_changes_nothing(
+    server: ScoringServer, folder: Path, change: dict[str, Any], message: str
+) -> None:
+    (folder / "odd.xyz").write_text("text\na\n")
+    (folder / "labelled.csv").write_text("text,label\na,ham\n")
+    before = files(folder)
+    with pytest.raises(ScoringError, match=message):
+        score(server, replace(Job("spam", "rows.csv", "out.csv"), **change))
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
+def test_a_killed_run_goes_on_as_if_nothing_had_been(
+    frail: ScoringServer, folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    score(frail, Job("spam", "rows.csv", f"whole.{kind}"))
+    frail.delay_s = 0.02  # some seconds for all rows
+    seed = random.randrange(2**32)
+    chance = random.Random(seed)
+    line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", f"out.{kind}", "--concurrency", "2"]
+    kills = 0
+    while True:
+        started = subprocess.Popen([*line, "--resume", "--url", frail.url], stdout=subprocess.DEVNULL)
+        try:
+            started.wait(chance.uniform(1.2, 3.0))
+        except subprocess.TimeoutExpired:
+            started.send_signal(signal.SIGKILL)
+            kills += started.wait() == -signal.SIGKILL
+        else:
+            break
+        assert kills < 60, f"seed {seed}"
+    assert kills > 0, f"seed {seed}"
+    assert started.returncode == 1, f"seed {seed}"  # there are bad rows
+    for end in (".errors.jsonl", "" if kind != "parquet" else ".errors.jsonl"):
+        assert Path(f"out.{kind}{end}").read_bytes() == Path(f"whole.{kind}{end}").read_bytes(), f"seed {seed}"
+    assert table(folder / f"out.{kind}") == everything(), f"seed {seed}"
+    assert files(folder) == {f"{name}.{kind}{end}" for name in ("whole", "out") for end in ("", ".errors.jsonl")}
+
+
+def test_ctrl_c_can_be_gone_on_from(frail: ScoringServer, folder: Path) -> None:
+    frail.delay_s = 0.05
+    line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", frail.url]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        wait_for(folder / "out.csv.progress.json")
+        started.send_signal(signal.SIGINT)
+        _, said = started.communicate(timeout=30)
+    assert (started.returncode, said.splitlines()[-1]) == (130, "interrupted")
+    frail.delay_s = 0.0
+    score(frail, Job("spam", "rows.csv", "out.csv", resume=True))
+    assert table(folder / "out.csv") == everything()
+
+
+def wait_for(path: Path) -> None:
+    """Return when there is such a file."""
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_two_runs_cannot_write_one_output(frail: ScoringServer, folder: Path) -> None:
+    frail.delay_s = 0.5
+    line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", frail.url]
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        try:
+            wait_for(folder / "out.csv.progress.json")
+            job = Job("spam", "rows.csv", "out.csv")
+            for again in (replace(job, resume=True), replace(job, overwrite=True)):
+                with pytest.raises(ScoringError, match=r"another run writes out.csv now; wait for it, or end it"):
+                    score(frail, again)
+        finally:
+            first.kill()
+
+
+def test_the_command_says_what_came_of_it(server: ScoringServer, folder: Path) -> None:
+    result = command(server, "spam", "--input", "rows.csv", "--output", "out.parquet", "--column", "text")
+    assert result.returncode == 1
+    assert result.stdout.startswith("scored 2,988 rows into out.parquet in ")
+    assert result.stdout.endswith("; 12 bad rows are in out.parquet.errors.jsonl\n")
+    again = command(server, "spam", "--input", "rows.csv", "--output", "out.parquet", "--overwrite", "--json")
+    summary = json.loads(again.stdout)
+    assert (summary["rows"], summary["bad_rows"], summary["errors"]) == (2988, 12, "out.parquet.errors.jsonl")
+
+
+def test_the_command_shows_a_bar_if_asked_to(server: ScoringServer, folder: Path) -> None:
+    result = command(server, "spam", "--input", "rows.csv", "--output", "out.csv", "--progress")
+    assert "3,000 rows" in result.stderr
+    assert "/s" in result.stderr
+
+
+def test_the_command_reads_stdin_and_writes_stdout(server: ScoringServer, folder: Path) -> None:
+    result = command(server, "spam", "--input", "-", "--format", "csv", input="text\nhello\n\xff\nx,y\n")
+    ((hello, score_),) = expected("hello")
+    assert result.stdout.splitlines()[:2] == ["text,label,score", f"hello,{hello},{score_:g}"]
+    assert '{"line": 4, "reason": "2 fields; expected 1"}' in result.stderr
+    assert "scored 2 rows in " in result.stderr
+    assert result.returncode == 1
+
+
+def test_the_command_writes_what_it_is_told(server: ScoringServer, folder: Path) -> None:
+    line = ("spam", "--input", "rows.csv", "--output-format", "jsonl", "--prefix", "p_", "--top-k", "2", "--json")
+    result = command(server, *line)
+    first = json.loads(result.stdout.splitlines()[0])
+    assert first == {"id": "0", "text": "text 0", "p_labels": [label for label, _ in expected("text 0", 2)]} | {
+        "p_scores": pytest.approx([value for _, value in expected("text 0", 2)], abs=1e-5)
+    }
+    assert json.loads(result.stderr.splitlines()[-1])["rows"] == 2988
+
+
+@pytest.mark.parametrize("arguments", [("spam",), ("spam", "hello", "--input", "rows.csv")])
+def test_texts_or_a_file_are_needed(server: ScoringServer, folder: Path, arguments: tuple[str, ...]) -> None:
+    result = command(server, *arguments)
+    assert result.returncode == 2
+    assert "give either texts or --input FILE" in " ".join(result.stderr.split())
+
+
+def test_texts_are_classified_as_before(server: ScoringServer, folder: Path) -> None:
+    result = command(server, "spam", "hello", "you", "--json", "--top-k", "2")
+    assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == ["hello", "you"]
+    assert result.returncode == 0

@@ -1,0 +1,145 @@
+"""The scorer against a server: order, windows, refusals, failures."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import scoring_server
+from scoring_server import MAX_BATCH_SIZE, ScoringServer, expected
+from trident.errors import ScoringError
+from trident.scoring import scorer
+from trident.scoring.scorer import ClientScorer, Item
+from trident_client import Client, ConnectError, InvalidRequest, NotFound, Prediction, Retry, ServerError, Unavailable
+
+TEXTS = [f"text {number}" for number in range(200)]
+
+
+@pytest.fixture
+def server() -> Iterator[ScoringServer]:
+    """A server of the test's own."""
+    with scoring_server.running() as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: ScoringServer) -> Iterator[Client]:
+    """A client of it."""
+    with Client(server.url, timeout_s=10, retry=Retry(attempts=3, base_s=0.02)) as connected:
+        yield connected
+
+
+def made(client: Client, service: str = "spam", input_name: str = "text", **options: int) -> ClientScorer:
+    return ClientScorer(client, service, input_name, **options)
+
+
+def labels(text: Item, top_k: int = 1) -> list[Any]:
+    return [(label, pytest.approx(score, abs=1e-6)) for label, score in expected(text, top_k)]
+
+
+def test_answers_come_in_order(client: Client, server: ScoringServer) -> None:
+    answers = list(made(client, concurrency=4).score(iter(TEXTS)))
+    assert [list(zip(a.labels, a.scores, strict=True)) for a in answers if isinstance(a, Prediction)] == list(
+        map(labels, TEXTS)
+    )
+    assert sorted(server.sizes) == [8, *[MAX_BATCH_SIZE] * 12]
+
+
+def test_parameters_reach_the_service(client: Client) -> None:
+    (answer,) = made(client, top_k=2).score(["hello"])
+    assert isinstance(answer, Prediction)
+    assert list(zip(answer.labels, answer.scores, strict=True)) == labels("hello", 2)
+
+
+def test_images_travel_as_bytes(client: Client) -> None:
+    answers = made(client, "shapes", "image", top_k=2).score([b"\xff\xd8one", b"\x00two"])
+    assert [a.labels for a in answers if isinstance(a, Prediction)] == [
+        tuple(label for label, _ in expected(item, 2)) for item in (b"\xff\xd8one", b"\x00two")
+    ]
+
+
+def test_nothing_gives_nothing(client: Client) -> None:
+    assert list(made(client).score([])) == []
+
+
+def test_it_reads_ahead_by_a_window(client: Client) -> None:
+    taken = []
+
+    def endless() -> Iterator[str]:
+        number = 0
+        while True:
+            taken.append(number)
+            yield f"text {number}"
+            number += 1
+
+    answers = made(client, concurrency=2).score(endless())
+    for _ in range(5000):
+        next(answers)
+    answers.close()
+    assert len(taken) <= 5000 + MAX_BATCH_SIZE * (scorer.AHEAD * 2 + 2)
+
+
+def test_large_items_make_small_requests(
+    client: Client, server: ScoringServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorer, "REQUEST_BYTES", 100)
+    assert len(list(made(client).score(["x" * 60] * 6 + ["y" * 200] * 2))) == 8
+    assert sorted(server.sizes) == [1, 1, 2, 2, 2]
+
+
+def test_only_the_refused_item_fails(client: Client, server: ScoringServer) -> None:
+    texts = [f"refuse {n}" if n in (3, 4, 40) else f"text {n}" for n in range(50)]
+    answers = list(made(client).score(texts))
+    assert [n for n, answer in enumerate(answers) if isinstance(answer, InvalidRequest)] == [3, 4, 40]
+    assert str(answers[3]) == "one of 1 texts cannot be read"
+    assert len(answers) == 50
+
+
+@pytest.mark.parametrize(("status", "kind"), [(503, Unavailable), (500, ServerError), (404, NotFound)])
+def test_a_failure_ends_it_behind_the_last_answer(
+    client: Client, server: ScoringServer, status: int, kind: type[Exception]
+) -> None:
+    scoring = made(client, concurrency=1)
+    server.answers, server.status = 3, status
+    answers: list[object] = []
+    with pytest.raises(kind):
+        answers.extend(scoring.score(TEXTS))
+    assert len(answers) == 3 * MAX_BATCH_SIZE
+
+
+def test_a_busy_server_is_asked_again(client: Client, server: ScoringServer) -> None:
+    class Recovering(list[int]):
+        def append(self, size: int) -> None:
+            super().append(size)
+            if len(self) == 4:
+                server.answers = None
+
+    scoring = made(client, concurrency=1)
+    server.sizes = Recovering()
+    server.answers = 2  # the third request is refused once or twice
+    assert len(list(scoring.score(TEXTS[:64]))) == 64
+
+
+def test_a_server_that_goes_away(client: Client, server: ScoringServer) -> None:
+    scoring = made(client)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(ConnectError):
+        list(scoring.score(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("service", "input_name", "message"),
+    [
+        ("shapes", "text", "service 'shapes' takes image and answers label, score; a file of texts needs one that"),
+        ("spam", "image", "service 'spam' takes text and answers label, score; a file of images needs one that takes"),
+        ("meanings", "text", "service 'meanings' takes text and answers embedding; a file of texts needs one"),
+    ],
+)
+def test_another_kind_of_service_is_refused(client: Client, service: str, input_name: str, message: str) -> None:
+    with pytest.raises(ScoringError, match=message):
+        made(client, service, input_name)
+
+
+def test_a_service_that_is_not_there(client: Client) -> None:
+    with pytest.raises(NotFound, match="'nobody' is not found"):
+        made(client, "nobody")
