@@ -64,12 +64,14 @@ def import_(
     custom_objects: Annotated[str | None, typer.Option(metavar="MODULE", help="With the model's own classes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:  # fmt: skip
-    r"""Turn a trained model into a service folder, verified against the original.
+    """Turn a trained model into a service folder, verified against the original.
 
     \b
     TASK: text-classification, text-embedding, token-classification,
           image-classification, tabular, tensors
-    """
+    trident import model.keras --task text-classification --name reviews \\
+        --tokenizer tokenizer.json --labels labels.txt
+    """  # noqa: D301 - click's mark for lines that stay as they are
     from trident.importing import ImportOptions, import_model
 
     height, width = _size(image_size)
