@@ -176,6 +176,11 @@ class ParquetSink:
                 writer.write_table(pa.Table.from_batches(held), row_group_size=GROUP_ROWS)
         _fsync(self.ready)
 
+    def close(self) -> None:
+        """See `Sink.close`."""
+        if self._writer is not None:
+            self._writer.close()
+
     def _written(self) -> Iterator[pa.RecordBatch]:
         for number in range(self._parts):
             with pq.ParquetFile(self._part(number)) as part:

@@ -35,6 +35,9 @@ class Sink(Protocol):
     def complete(self) -> None:
         """Make the whole file at `ready`."""
 
+    def close(self) -> None:
+        """Leave what is written as it is; may be called at any time."""
+
 
 class TextSink:
     """Lines of a format in a file. See `Sink`."""
@@ -63,6 +66,11 @@ class TextSink:
     def complete(self) -> None:
         """See `Sink.complete`."""
         self._opened.close()
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        if self._file is not None:
+            self._file.close()
 
     @property
     def _opened(self) -> BinaryIO:

@@ -104,6 +104,7 @@ class FileTarget:
                 journal.remove()
                 places.discard_part()
             self._errors = opened.enter_context(open_at(places.errors, self.done.errors))
+            opened.callback(sink.close)
             if not self.done.complete:
                 sink.open(self.done.output)
                 self.checkpoint(self.done.position, self.done.lines, self.done.rows, self.done.bad_rows)
