@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,14 +92,25 @@ def per_thread(make: Callable[[], Any]) -> Callable[[], Any]:
     return get
 
 
-def request_ms(call: Call, callers: int, seconds: float) -> float:
-    """Milliseconds a request, seen by one caller; with several, those of all divided by their number."""
+def alone_ms(calls: dict[str, Call], seconds: float) -> dict[str, float]:
+    """Median milliseconds of a request that is alone; the ways take turns with every request."""
+    times: dict[str, list[float]] = {way: [] for way in calls}
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        for way, call in calls.items():
+            started = time.perf_counter()
+            call()
+            times[way].append(1e3 * (time.perf_counter() - started))
+    return {way: statistics.median(values[WARM_UP:]) for way, values in times.items()}
+
+
+def together_ms(call: Call, callers: int, seconds: float) -> float:
+    """Milliseconds between two answers, while several ask at once."""
     with ThreadPoolExecutor(callers) as pool:
         barrier = threading.Barrier(callers)
 
         def work(_: int) -> int:
-            for _ in range(WARM_UP):
-                call()
+            call()
             barrier.wait()
             done, end = 0, time.perf_counter() + seconds
             while time.perf_counter() < end:
@@ -111,13 +122,16 @@ def request_ms(call: Call, callers: int, seconds: float) -> float:
 
 
 def measure(url: str, model: str, name: str, callers: int, rounds: int, seconds: float) -> dict[str, float]:
-    """The median of several rounds; the ways in turn, there and back."""
-    times: dict[str, list[float]] = {way: [] for way in WAYS}
-    for number in range(rounds):
-        for way, calls in list(WAYS.items())[:: 1 if number % 2 else -1]:
-            with calls(url, model, name) as call:
-                times[way].append(request_ms(call, callers, seconds))
-    return {way: statistics.median(values) for way, values in times.items()}
+    """Milliseconds of each way; of several callers the median of several rounds, the ways in turn, there and back."""
+    with ExitStack() as stack:
+        calls = {way: stack.enter_context(make(url, model, name)) for way, make in WAYS.items()}
+        if callers == 1:
+            return alone_ms(calls, 2 * rounds * seconds)
+        times: dict[str, list[float]] = {way: [] for way in WAYS}
+        for number in range(rounds):
+            for way in list(WAYS)[:: 1 if number % 2 else -1]:
+                times[way].append(together_ms(calls[way], callers, seconds))
+        return {way: statistics.median(values) for way, values in times.items()}
 
 
 def report(repository: Path, service: str, rounds: int, seconds: float) -> list[dict[str, Any]]:
@@ -125,8 +139,8 @@ def report(repository: Path, service: str, rounds: int, seconds: float) -> list[
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(IDENTITY, Path(folder) / "identity")
-        for model in repository.glob(f"{service}*"):
-            (Path(folder) / model.name).symlink_to(model.resolve())
+        for part in repository.glob(f"{service}*"):
+            (Path(folder) / part.name).symlink_to(part.resolve())
         with Server(Path(folder), http_port=0, grpc_port=0, metrics_port=0) as server:
             for asked, name in (("identity", "x"), (service, "text")):
                 for protocol, url in (("HTTP", server.http_url), ("gRPC", server.grpc_url)):

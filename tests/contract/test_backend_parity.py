@@ -109,7 +109,7 @@ def test_reshape_works_for_inputs_and_outputs(backend: BackendServer, models: Pa
 def test_one_value_a_row_is_dims_1_with_an_empty_reshape(backend: BackendServer, models: Path) -> None:
     with backend.model("rank1", models / "rank1", TENSORFLOW) as name:
         entry = backend.client.get_model_config(name)["input"][0]
-        assert ([int(size) for size in entry["dims"]], entry["reshape"]) == ([1], {})
+        assert ([int(size) for size in entry["dims"]], entry["reshape"]) == ([1], {"shape": []})
         assert backend.infer(name, x=[[1], [2]])["y"].tolist() == [[2], [3]]
 
 
