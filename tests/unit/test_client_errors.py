@@ -114,6 +114,7 @@ def test_an_answer_without_a_reason_gets_one() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"),
     [("7", 7.0), (formatdate(0, usegmt=True), 0.0), ("soon", None), (formatdate(time.time() + 1000), 1000.0)],
+    ids=["seconds", "past", "word", "date"],
 )
 def test_a_server_may_say_when_to_come_back(value: str, expected: float | None) -> None:
     error = over_http(503, Retry_After=value)
