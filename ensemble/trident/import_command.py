@@ -60,7 +60,7 @@ def import_(
     postprocess: Annotated[Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Likewise, behind the model.")] = None,
     requirement: Annotated[list[str] | None, typer.Option(metavar="PACKAGE", help="That your stages import.")] = None,
     sample: Annotated[Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Verify on it too: a text a line, or .npz.")] = None,
-    allow_unsafe: Annotated[bool, typer.Option("--allow-unsafe", help="Run Python code that the file holds.")] = False,
+    allow_unsafe: Annotated[bool, typer.Option("--allow-unsafe", help="Run code that the file holds.")] = False,
     custom_objects: Annotated[str | None, typer.Option(metavar="MODULE", help="With the model's own classes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:  # fmt: skip

@@ -166,15 +166,16 @@ def _import_into(staging: Path, file: ModelFile, options: ImportOptions, former:
 
 
 def _check_code(file: ModelFile, options: ImportOptions) -> None:
-    named = options.custom_objects is not None and len(file.code) == len(file.custom_objects)
-    if file.code and not (options.allow_unsafe or named):
-        only_objects = len(file.code) == len(file.custom_objects)
-        remedy = (
-            "name a module that has its classes with --custom-objects MODULE"
-            if only_objects
-            else "run it with --allow-unsafe, if you trust where the file comes from"
-        )
-        raise ServiceError(f"{file.path} holds or needs Python code: {'; '.join(file.code)}; {remedy}")
+    only_objects = len(file.code) == len(file.custom_objects)
+    if not file.code or options.allow_unsafe or (only_objects and options.custom_objects is not None):
+        return
+    what = "reaches beyond the model" if file.format == "savedmodel" else "holds or needs Python code"
+    remedy = (
+        "name a module that has its classes with --custom-objects MODULE"
+        if only_objects
+        else "run it with --allow-unsafe, if you trust where the file comes from"
+    )
+    raise ServiceError(f"{file.path} {what}: {'; '.join(file.code)}; {remedy}")
 
 
 def _export(file: ModelFile, folder: Path, options: ImportOptions) -> tuple[Call, str, int]:

@@ -15,6 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from google.protobuf import text_format
+from google.protobuf.message import DecodeError
+from triton_tensorflow.protobuf import messages
+
 from trident.errors import ServiceError
 from trident.hdf5_head import read_head
 from trident.model_code import find_code, listed, shown
@@ -57,6 +61,20 @@ _OTHER_ARCHIVES = {
     "data.pkl": f"is a PyTorch model: its data.pkl {_PICKLED}; name the TensorFlow model that it came from",
     "saved_model.pb": "is a packed SavedModel; unpack it and name the folder",
 }
+# Operations of TensorFlow that read or write files of the machine, or call Python. A model needs none of them: its
+# tables and variables are read by others.
+_OPERATIONS = {
+    *("WriteFile", "ReadFile", "MatchingFiles", "WholeFileReaderV2", "TextLineReaderV2", "TFRecordReaderV2"),
+    *(
+        "FixedLengthRecordReaderV2",
+        "TextLineDataset",
+        "TFRecordDataset",
+        "FixedLengthRecordDatasetV2",
+        "ImmutableConst",
+    ),
+    *("DatasetToTFRecord", "SaveDatasetV2", "LoadDataset", "CreateSummaryFileWriter", "SqlDataset", "LMDBDataset"),
+    *("PyFunc", "PyFuncStateless", "EagerPyFunc"),
+}
 _DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, OSError, ValueError)
 
 
@@ -68,7 +86,7 @@ class ModelFile:
         path: the file or folder.
         format: `keras` (zip archive), `h5` (HDF5 of Keras 1 to 3) or `savedmodel` (folder).
         keras_version: the Keras that wrote it, if it says so.
-        code: what in it is program code or needs code from elsewhere, a phrase each; empty for a SavedModel.
+        code: what in it is program code or needs code from elsewhere, or reaches beyond the model, a phrase each.
         custom_objects: the classes and functions that Keras does not know, as `custom_objects` has to name them.
         size_bytes: of the file, or of all files of the folder.
         config: Keras' description of the model, None for a SavedModel.
@@ -248,7 +266,23 @@ def _inspect_folder(folder: Path) -> ModelFile:
         found = f"begins with {head!r}" if head else "is empty (0 bytes)"
         raise ServiceError(f"{graph} {found}; expected the graph of a SavedModel, export the model again")
     _check_variables(folder / "variables")
-    return ModelFile(folder, "savedmodel", None, (), (), size, None)
+    return ModelFile(folder, "savedmodel", None, _reaching_out(graph), (), size, None)
+
+
+def _reaching_out(graph: Path) -> tuple[str, ...]:
+    """What in a SavedModel's graph reaches beyond the model, a phrase each; nothing of one that cannot be read."""
+    message = messages().SavedModel()
+    try:
+        if graph.suffix == ".pb":
+            message.ParseFromString(graph.read_bytes())
+        else:
+            text_format.Parse(graph.read_bytes(), message)
+    except (DecodeError, text_format.ParseError):  # loading says what is wrong with it
+        return ()
+    graphs = [meta.graph_def for meta in message.meta_graphs]
+    nodes = [node for graph_def in graphs for node in graph_def.node]
+    nodes += [node for graph_def in graphs for function in graph_def.library.function for node in function.node_def]
+    return tuple(f"the operation {op}" for op in sorted({node.op for node in nodes} & _OPERATIONS))
 
 
 def _sizes(folder: Path) -> Iterator[int]:

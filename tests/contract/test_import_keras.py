@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,27 @@ def test_a_savedmodel_that_keeps_state_is_told_of(tmp_path: Path) -> None:
     assert (
         "two calls with the same inputs give different answers: the model draws numbers or keeps state" in report.notes
     )
+
+
+def test_a_savedmodel_that_writes_files_runs_only_if_it_is_told_to(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Writer(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([None, 1], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def __call__(self, x: Any) -> dict[str, Any]:
+            tf.io.write_file(str(tmp_path / "written"), "x")
+            return {"y": x * 2}
+
+    writer = Writer()
+    tf.saved_model.save(writer, str(tmp_path / "model"), signatures=writer.__call__)
+    options = ImportOptions(task="tensors")
+    with pytest.raises(
+        ServiceError, match="reaches beyond the model: the operation WriteFile; run it with --allow-uns"
+    ):
+        import_model(tmp_path / "model", "mine", tmp_path / "services", options)
+    assert not (tmp_path / "written").exists()
+    import_model(tmp_path / "model", "mine", tmp_path / "services", replace(options, allow_unsafe=True))
+    assert (tmp_path / "written").exists()
 
 
 # -- an input for each column ---------------------------------------------------------------------------------------

@@ -18,10 +18,12 @@ from typing import Any
 import h5py  # type: ignore[import-untyped]
 import numpy as np
 import pytest
+from google.protobuf import text_format
 from tokenizers import Tokenizer
 from trident.errors import ServiceError
 from trident.model_code import find_code
 from trident.model_files import MAX_CONFIG_BYTES, ModelFile, inspect_model
+from triton_tensorflow.protobuf import messages
 
 Json = dict[str, Any]
 
@@ -132,6 +134,21 @@ def test_a_savedmodel_is_a_folder(tmp_path: Path) -> None:
 def test_a_savedmodel_may_be_text_and_without_variables(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pbtxt").write_text("saved_model_schema_version: 1", encoding="utf-8")
     assert inspect_model(tmp_path).format == "savedmodel"
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_operations_that_reach_beyond_a_savedmodel_are_named(tmp_path: Path, text: bool) -> None:
+    message = messages().SavedModel()
+    graph = message.meta_graphs.add().graph_def
+    graph.node.add(name="a", op="MatMul")
+    graph.node.add(name="b", op="ReadFile")
+    graph.library.function.add().node_def.add(name="c", op="WriteFile")
+    if text:
+        (tmp_path / "saved_model.pbtxt").write_text(text_format.MessageToString(message), encoding="utf-8")
+    else:
+        message.saved_model_schema_version = 1
+        write_savedmodel(tmp_path, **{"saved_model.pb": message.SerializeToString()})
+    assert inspect_model(tmp_path).code == ("the operation ReadFile", "the operation WriteFile")
 
 
 def test_a_savedmodel_may_have_several_shards(tmp_path: Path) -> None:
