@@ -5,7 +5,7 @@ PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.10; do $$nam
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test check bench bench-backend bench-client lock clean
+.PHONY: help demo test check bench bench-backend bench-client bench-files lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -29,6 +29,9 @@ bench-backend: $(INSTALLED) ## report figures of the tensorflow backend: overhea
 
 bench-client: $(INSTALLED) ## report what the client costs beside tritonclient and PyTriton's client
 	$(BIN)/python benchmarks/client.py
+
+bench-files: $(INSTALLED) ## report how fast a file is scored, beside perf_analyzer
+	$(BIN)/python benchmarks/files.py
 
 lock: ## resolve requirements.lock anew for all supported Pythons
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --generate-hashes --no-header --no-annotate --quiet --upgrade -o requirements.lock

@@ -130,9 +130,7 @@ def test_a_savedmodel_that_writes_files_runs_only_if_it_is_told_to(tmp_path: Pat
     writer = Writer()
     tf.saved_model.save(writer, str(tmp_path / "model"), signatures=writer.__call__)
     options = ImportOptions(task="tensors")
-    with pytest.raises(
-        ServiceError, match="reaches beyond the model: the operation WriteFile; run it with"
-    ):
+    with pytest.raises(ServiceError, match="reaches beyond the model: the operation WriteFile; run it with"):
         import_model(tmp_path / "model", "mine", tmp_path / "services", options)
     assert not (tmp_path / "written").exists()
     import_model(tmp_path / "model", "mine", tmp_path / "services", replace(options, allow_unsafe=True))
