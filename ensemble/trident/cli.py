@@ -23,7 +23,7 @@ from trident.import_command import import_, new_stage
 from trident.infer_command import infer
 from trident.models_command import models
 from trident.options import AsJson, HttpPort, Repository
-from trident.output import print_models
+from trident.output import LONE_TEXTS, print_models
 from trident.server_commands import logs, status
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def build(
     else:
         print(f"{result.name} version {result.version} in {model_repository} is already made of this; nothing built")
     if result.ragged is False:
-        stderr.print("padding changes this model's answers, so only texts of equal length will share a batch")
+        stderr.print(LONE_TEXTS)
     changed = result.created or result.configured
     if changed and any(state.model_repository == str(model_repository.resolve()) for state in running_servers()):
         print("a server of this repository runs; it goes on with what it has loaded until you restart it")

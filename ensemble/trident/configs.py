@@ -26,7 +26,7 @@ def render(service: Service, pipeline: Pipeline, version: int, kept: list[int], 
         pipeline: what it consists of.
         version: the version that the ensemble pins its steps to.
         kept: all versions that are to be loaded; named, so that one that a killed build left does not count.
-        ragged: whether texts of different lengths may be padded to share a batch.
+        ragged: whether texts of different lengths may be padded to share a batch; if not, a request carries one.
 
     Returns:
         Model name → text, the ensemble last.
@@ -41,7 +41,8 @@ def render(service: Service, pipeline: Pipeline, version: int, kept: list[int], 
     messages = [makers[step]() for step in pipeline.steps]
     for message in messages:
         message.version_policy.specific.versions.extend(kept)
-    messages.append(_ensemble(spec, pipeline, version))
+    lone = has_lengths(service, pipeline) and not ragged
+    messages.append(_ensemble(spec, pipeline, version, lone=lone))
     return {message.name: HEADER + text_format.MessageToString(message) for message in messages}
 
 
@@ -107,8 +108,10 @@ def _warm_up(message: pb.ModelConfig, service: Service, pipeline: Pipeline) -> N
         warmup.inputs[entry["name"]].CopyFrom(made)
 
 
-def _ensemble(spec: Spec, pipeline: Pipeline, version: int) -> pb.ModelConfig:
-    message = pb.ModelConfig(name=spec.name, platform="ensemble", max_batch_size=pipeline.model.max_batch_size)
+def _ensemble(spec: Spec, pipeline: Pipeline, version: int, *, lone: bool) -> pb.ModelConfig:
+    size = pipeline.model.max_batch_size
+    # Texts of one request are padded to the longest of them, which a model must bear.
+    message = pb.ModelConfig(name=spec.name, platform="ensemble", max_batch_size=min(size, 1) if lone else size)
     message.version_policy.specific.versions.append(version)
     for tensor in pipeline.inputs:
         _add(message.input, tensor)

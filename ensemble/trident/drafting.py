@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from trident import probing, roles, savedmodel
 from trident.custom_stages import check_requirements, read_custom
 from trident.errors import ServiceError
+from trident.graph_outputs import final_operation
 from trident.savedmodel import Call, ModelTensors
 from trident.service import TASKS, Spec, parse_spec, write_spec
 from trident.stages.tabular.features import read_features
@@ -125,7 +126,7 @@ class _Draft:
                 "the task 'tabular' needs --features features.json, which says how records become numbers"
             )
         target = self._folder / "features.json"
-        shutil.copyfile(path, target)
+        _copy(path, target)
         try:
             columns = {re.sub(r"\W", "_", name): name for name in read_features(target).columns}
         except ValueError as error:
@@ -161,7 +162,7 @@ class _Draft:
             self._preprocess["truncation"] = "pre"  # as pad_sequences does
         (length,) = {int(self._model.inputs[name]["dims"][-1]) for name in self._inputs.values()}
         if length > 0:
-            self._preprocess |= {"max_length": length, "padding": "pre" if file.kind == "keras" else "post"}
+            self._preprocess |= {"max_length": length, "padding": file.pad_side}
         if "padding" not in self._options.preprocess and self._preprocess.get("padding"):
             side = {"pre": "before", "post": "behind"}[self._preprocess["padding"]]
             self._notes.append(f"texts are padded {side} to {length} tokens, as the model takes no other length")
@@ -188,13 +189,20 @@ class _Draft:
         if task in ("tensors", "text-embedding") or self._is_regression():
             return
         answer = probing.run(self._call, self._specimen(), self._options.tokenizer, self._vocabulary)
-        name = self._outputs["logits"]
+        name = self._outputs.get("logits")
+        if name is None:
+            raise ServiceError(f"--output names {sorted(self._outputs)}; the task {task} needs logits=NAME")
         scores = answer[name]
+        if not np.isfinite(scores).all():
+            raise ServiceError(
+                f"the model's '{name}' is not finite for made-up inputs; its weights may be damaged (NaN or infinite)"
+            )
         self._labels(name, answer)
         if task == "token-classification":
             self._postprocess |= {"softmax": not roles.exclusive(scores)}
             return
-        kind = roles.activation(scores, self._options.multi_label)
+        operation = final_operation(self._folder / "model.savedmodel", self._options.signature, name)
+        kind = roles.activation(scores, operation, self._options.multi_label)
         self._postprocess |= {"activation": kind}
         if "activation" not in self._options.postprocess:
             self._notes.append(_ACTIVATIONS[kind])
@@ -214,7 +222,7 @@ class _Draft:
         target = self._folder / "labels.txt"
         self._postprocess["labels"] = target.name
         if self._options.labels is not None:
-            shutil.copyfile(self._options.labels, target)
+            _copy(self._options.labels, target)
             return
         found = roles.own_labels(self._model, name, answer)
         if found is None:
@@ -228,15 +236,25 @@ class _Draft:
         custom: dict[str, Any] = {"requirements": list(self._options.requirements)}
         for step, path in self._options.stages.items():
             name = f"{step}_stage.py"
-            shutil.copyfile(path, self._folder / name)
+            _copy(path, self._folder / name)
             custom[step] = name
         return custom
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file beside the model; a FIFO or a device never ends."""
+    if not source.is_file():
+        raise ServiceError(f"{source} is no regular file; give one")
+    shutil.copyfile(source, target)
 
 
 def _told(option: str, parts: Mapping[str, str], known: Mapping[str, Any]) -> dict[str, str]:
     for part, name in parts.items():
         if name not in known:
             raise ServiceError(f"{option} {part}={name}: the signature has no '{name}'; it has {sorted(known)}")
+    doubles = sorted({name for name in parts.values() if list(parts.values()).count(name) > 1})
+    if doubles:
+        raise ServiceError(f"{option} names {doubles} more than once; give each tensor one part")
     left = sorted(set(known) - set(parts.values()))
     if parts and left and option == "--input":
         raise ServiceError(f"--input leaves out {left}; say which parts they play, too: --input PART={left[0]}")

@@ -18,11 +18,12 @@ from trident.drafting import draft
 from trident.errors import ExportError, ServiceError, TridentError
 from trident.keras_models import KerasModel
 from trident.model_files import ModelFile, inspect_model
+from trident.output import LONE_TEXTS
 from trident.pipeline import Pipeline, design
 from trident.progress import bar
 from trident.samples import read_sample
 from trident.savedmodel import Arrays, Call
-from trident.service import Service, Spec, check_name, former_spec, load_service
+from trident.service import Service, Spec, check_name, former_spec, load_service, write_spec
 from trident.staging import staged
 
 TOLERANCE = 1e-5
@@ -138,10 +139,14 @@ def _import_into(staging: Path, file: ModelFile, options: ImportOptions, former:
         notes = draft(staging, former, options, exported)
         service = load_service(staging)
         pipeline = design(service)
+        if pipeline.model.max_batch_size and _mixes_rows(service, pipeline, exported, options.sample):
+            service = _without_batches(service)
+            pipeline = design(service)
+            notes.append("a row's answer depends on the others, so the first axis is no batch axis: max_batch_size = 0")
         done(3)
         ragged = probing.probe(service, pipeline, exported)
         if not ragged and probing.has_lengths(service, pipeline):
-            notes.append("padding changes this model's answers, so only texts of equal length will share a batch")
+            notes.append(LONE_TEXTS)
         done(4)
         verified, difference = _verify(service, pipeline, (original, exported), options.sample)
         if not _repeats(service, pipeline, exported, options.sample):
@@ -163,6 +168,32 @@ def _import_into(staging: Path, file: ModelFile, options: ImportOptions, former:
         difference=difference,
         notes=notes,
     )
+
+
+def _mixes_rows(service: Service, pipeline: Pipeline, exported: Call, sample: Path | None) -> bool:
+    """See `probing.mixes_rows`; nobody can tell of a model that refuses what was made up for it."""
+    rows = probing.MIXED_ROWS
+    if service.spec.task == "tensors" and sample is not None:
+        arrays = {name: array[:rows] for name, array in next(read_sample(sample, service, pipeline)).items()}
+    else:
+        arguments = (pipeline.model, pipeline.model_inputs, pipeline.vocabulary, rows, probing.lengths(service)[-1])
+        arrays = probing.specimen(*arguments, np.random.default_rng(3))
+    try:
+        return probing.mixes_rows(exported, arrays)
+    except ExportError:
+        return False
+
+
+def _without_batches(service: Service) -> Service:
+    """Write into service.toml that requests never share a batch."""
+    if service.spec.task != "tensors":
+        raise ServiceError(
+            "a row's answer depends on the other rows of its batch, or not every row has one; answers of requests that "
+            "meet in a batch would be wrong. Mend the model, or import it with --task tensors"
+        )
+    serving = service.spec.serving.model_copy(update={"max_batch_size": 0})
+    write_spec(service.spec.model_copy(update={"serving": serving}), service.folder)
+    return load_service(service.folder)
 
 
 def _check_code(file: ModelFile, options: ImportOptions) -> None:

@@ -18,6 +18,7 @@ from trident.savedmodel import Arrays, quiet_tensorflow
 
 # TensorFlow raises errors of its own for them, with nothing but the text in them.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
+MAX_REASON = 400
 KERAS_2 = "pip install 'tf-keras==2.21.*'"
 _UNTRACKED = (
     "it has state that does not belong to its layers, such as the seed of one that draws random numbers when it "
@@ -129,9 +130,10 @@ def _objects(file: ModelFile, module_name: str | None) -> dict[str, Any]:
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` finds modules
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (Exception, SystemExit) as error:  # it runs whatever it holds
         raise ServiceError(
-            f"--custom-objects {module_name} cannot be imported ({error}); give a module that Python finds"
+            f"--custom-objects {module_name!r} cannot be imported ({type(error).__name__}: {first_line(error)}); give "
+            "a module that Python finds and that imports without an error"
         ) from error
     missing = [name for name in file.custom_objects if not hasattr(module, name.rpartition(">")[2])]
     if missing:
@@ -161,10 +163,16 @@ def _load(file: ModelFile, path: Path, allow_unsafe: bool, objects: dict[str, An
 def _reason(error: Exception) -> str:
     """The line that says what went wrong, out of the frames and arguments that Keras and autograph put around it."""
     text = re.sub(r"\x1b\[\d*m", "", str(error))
-    inner = re.search(r"Exception encountered when calling .*\n\s*(\S.*)", text)
+    inner = re.search(r"Exception encountered(?: when calling .*\n|:)\s*(\S.*)", text)
     if inner is not None:
-        return inner[1]
-    return text.strip().rpartition("\n")[2].strip() if text.startswith("in user code:") else first_line(error)
+        reason = inner[1]
+    elif text.startswith("in user code:"):
+        reason = text.strip().rpartition("\n")[2]
+    else:
+        reason = first_line(error)
+        if reason.endswith(":"):  # and what it was stands below
+            reason = " ".join(text[text.index(reason) :].split())
+    return reason.strip()[:MAX_REASON]
 
 
 def _means_otherwise(file: ModelFile) -> bool:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from trident.server.lifecycle import ModelStatus
 
 LABEL_WIDTH = 12
+LONE_TEXTS = (
+    "padding changes this model's answers, so a request carries one text, and only texts of equal length share a batch"
+)
 TEXT_WIDTH = 40  # at least; more where the terminal is wider
 
 

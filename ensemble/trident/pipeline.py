@@ -77,6 +77,13 @@ def design(service: Service) -> Pipeline:
 
 
 def _check_batches(service: Service, model: ModelTensors) -> None:
+    if not model.inputs:
+        raise ServiceError(f"the signature of {service.savedmodel} takes no inputs, which Triton does not serve")
+    empty = sorted(name for name, entry in {**model.inputs, **model.outputs}.items() if "0" in map(str, entry["dims"]))
+    if empty:
+        raise ServiceError(f"the tensors {empty} of {service.savedmodel} have an axis of size 0; expected 1 or more")
+    if service.spec.serving.max_batch_size == 0 and service.spec.task != "tensors":
+        raise ServiceError(f"{service.toml}: serving.max_batch_size is 0, which only the task 'tensors' can have")
     if model.max_batch_size or service.spec.task == "tensors":
         return
     specs = (*model.signature.inputs.values(), *model.signature.outputs.values())

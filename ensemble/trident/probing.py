@@ -21,6 +21,7 @@ LENGTHS = (1, 5, 12, 32)
 PADDED_LENGTHS = (1, 2, 5, 9, 16)
 PADDED_WIDTH = 24  # what the rows of the padding probe are filled up to
 TOLERANCE = 1e-5
+MIXED_ROWS, MIXED_TOLERANCE = 4, 1e-3  # a row alone goes through other matrix kernels than four
 WORDS = ("free", "prize", "hello", "def", "import", "ünïcode", "42", "世界")
 
 
@@ -54,6 +55,8 @@ def probe(service: Service, pipeline: Pipeline, call: Call | None = None) -> boo
             remedy = "pad short ones with --padding pre or post, or cut long ones with --max-length"
             raise ServiceError(f"the model does not take texts of {length} tokens ({error}); {remedy}") from None
         _check_classes(service, pipeline, outputs)
+        if service.spec.task != "tensors":
+            _check_finite(service, outputs)
     return has_lengths(service, pipeline) and _bears_padding(service, pipeline, call, generator)
 
 
@@ -159,6 +162,47 @@ def _check_classes(service: Service, pipeline: Pipeline, outputs: Arrays) -> Non
             f"{service.folder / service.spec.labels} has {len(service.labels)} labels and the model gives {classes} "
             "classes; expected one label a class, in the order of the model's outputs"
         )
+
+
+def _check_finite(service: Service, outputs: Arrays) -> None:
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ServiceError(
+                f"the model {service.savedmodel} answers made-up inputs with '{name}' that is not finite; its weights "
+                "may be damaged (NaN or infinite)"
+            )
+
+
+def mixes_rows(call: Call, arrays: Arrays) -> bool:
+    """Whether a row's answer depends on the other rows of its batch, or a batch's answer has not a row for each.
+
+    Then requests cannot share a batch: the first axis, although open, is no batch axis.
+
+    Args:
+        call: the model.
+        arrays: a few rows of all inputs.
+
+    Raises:
+        ExportError: the model does not run on them.
+    """
+    whole = call(arrays)
+    rows = len(next(iter(arrays.values())))
+    if any(array.ndim == 0 or len(array) != rows for array in whole.values()):
+        return True
+    for row in range(rows):
+        alone = call({name: array[row : row + 1] for name, array in arrays.items()})
+        if any(not _same(whole[name][row : row + 1], expected) for name, expected in alone.items()):
+            return True
+    return False
+
+
+def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Equal but for the order in which sums are made."""
+    if one.shape != other.shape:
+        return False
+    if one.dtype.kind in "fc":
+        return np.allclose(one, other, rtol=MIXED_TOLERANCE, atol=MIXED_TOLERANCE, equal_nan=True)
+    return bool((one == other).all())
 
 
 def has_lengths(service: Service, pipeline: Pipeline) -> bool:

@@ -10,6 +10,20 @@ from trident.errors import ServiceError
 from trident.savedmodel import ModelTensors
 
 SUM_TOLERANCE = 1e-3
+PROBABILITIES = ("Softmax", "Sigmoid")
+LOGITS = (
+    "BiasAdd",
+    "AddV2",
+    "Add",
+    "MatMul",
+    "BatchMatMulV2",
+    "Einsum",
+    "LogSoftmax",
+    "Relu",
+    "Relu6",
+    "LeakyRelu",
+    "Tanh",
+)
 OUTPUT_HINTS = {
     "logits": ("logits", "scores", "probabilities", "probs", "predictions"),
     "states": ("last_hidden_state", "sequence_output", "states", "token_embeddings"),
@@ -86,13 +100,20 @@ def embedding_output(model: ModelTensors) -> dict[str, str]:
     raise ServiceError(f"the signature gives {sorted(ranks)}; say which with --output states=NAME or vector=NAME")
 
 
-def activation(outputs: NDArray[Any], multi_label: bool) -> str:
+def activation(outputs: NDArray[Any], operation: str, multi_label: bool) -> str:
     """What is still to be done to scores: `none` if they are probabilities already, else `softmax` or `sigmoid`.
 
-    Scores from 0 to 1 may be those of relu, which gives zeros; sigmoid gives none, and softmax adds up to one.
+    Args:
+        outputs: scores [B, ..., K] of made-up inputs.
+        operation: that computes them in the model's graph; empty if that is not known.
+        multi_label: any number of labels may be right.
     """
-    if outputs.min() >= 0 and outputs.max() <= 1 and (outputs.min() > 0 or exclusive(outputs)):
+    if operation in PROBABILITIES:
         return "none"
+    if outputs.min() >= 0 and outputs.max() <= 1:
+        summed = outputs.shape[-1] > 1 and exclusive(outputs)  # as a mean of several softmax is
+        if summed or (operation not in LOGITS and outputs.min() > 0):  # what else gives zeros is no sigmoid
+            return "none"
     return "sigmoid" if multi_label or outputs.shape[-1] == 1 else "softmax"
 
 

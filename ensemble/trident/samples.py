@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ def read_sample(path: Path, service: Service, pipeline: Pipeline) -> Iterator[Ar
     Raises:
         ServiceError: the file cannot be read or does not fit.
     """
+    if not path.is_file():
+        raise ServiceError(f"--sample {path} is no regular file; give one")
     stage = pipeline.preprocess
     if stage is not None and stage.kind == "text":
         yield from _texts(path, service, pipeline, stage.settings)
@@ -67,10 +70,25 @@ def _fitted(array: NDArray[Any], pipeline: Pipeline, name: str) -> NDArray[Any]:
 def _arrays(path: Path, pipeline: Pipeline) -> Arrays:
     specs = pipeline.model.signature.inputs
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(path, allow_pickle=False) as file:  # of an .npy this raises a TypeError
             arrays: dict[str, Any] = {name: file[name] for name in file.files}
-    except (OSError, ValueError) as error:
-        raise ServiceError(f"--sample {path} cannot be read: {error}; write it with numpy.savez") from None
+    except (OSError, ValueError, TypeError, AttributeError, EOFError, BadZipFile) as error:
+        reason = str(error) or type(error).__name__
+        raise ServiceError(f"--sample {path} cannot be read: {reason}; write it with numpy.savez") from None
     if sorted(arrays) != sorted(specs):
         raise ServiceError(f"--sample {path} has {sorted(arrays)}; the signature takes {sorted(specs)}")
-    return {name: array.astype(dtype_of(specs[name])) for name, array in arrays.items()}
+    return {name: _cast(path, name, array, dtype_of(specs[name])) for name, array in arrays.items()}
+
+
+def _cast(path: Path, name: str, array: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """An array in the signature's type, if that loses nothing but digits."""
+    if not array.size:
+        raise ServiceError(f"--sample {path}: '{name}' has the shape {list(array.shape)}; expected at least one row")
+    if dtype is np.object_ and array.dtype.kind == "U":
+        return np.array([text.encode() for text in array.ravel().tolist()], np.object_).reshape(array.shape)
+    if dtype is np.object_ and array.dtype.kind == "S":
+        return array.astype(np.object_)
+    if dtype is np.object_ or not np.can_cast(array.dtype, dtype, "same_kind"):
+        expected = "texts" if dtype is np.object_ else np.dtype(dtype).name
+        raise ServiceError(f"--sample {path}: '{name}' is {array.dtype}; expected {expected}")
+    return array.astype(dtype)

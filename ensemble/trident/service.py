@@ -1,6 +1,7 @@
 """The service folder: everything that defines one service, checked before anything is built from it."""
 
 import difflib
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from trident.errors import ServiceError
 
 # A model's name is a folder's name and part of a URL; Triton itself would take blanks and fail later.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+JOINERS = "\u200c\u200d"
 STEPS = ("preprocess", "model", "postprocess")
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -121,7 +123,7 @@ class Custom(Section):
 class Serving(Section):
     """How Triton schedules the service; belongs to the models, not to one version of them."""
 
-    max_batch_size: Annotated[int, Field(ge=1, le=4096)] = 64
+    max_batch_size: Annotated[int, Field(ge=0, le=4096)] = 64
     queue_delay_ms: Milliseconds = 0.0
     max_queue_size: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1024
     queue_timeout_ms: Milliseconds = 10_000.0
@@ -360,11 +362,19 @@ def _read_labels(path: Path) -> list[str]:
         labels = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
     except UnicodeDecodeError as error:
         raise ServiceError(f"{path} is not UTF-8: {error.reason} at byte {error.start}; save it as UTF-8") from None
+    strange = [label for label in labels if any(_is_control(character) for character in label)]
+    if strange:
+        raise ServiceError(f"{path} has {strange[0]!r}, with a control character in it; write labels as plain text")
     doubles = sorted({label for label in labels if labels.count(label) > 1})
     if doubles or "" in labels:
         fault = f"{doubles} more than once" if doubles else f"an empty line {labels.index('') + 1}"
         raise ServiceError(f"{path} has {fault}; expected one label a line, each once")
     return labels
+
+
+def _is_control(character: str) -> bool:
+    """Whether a character does something to a terminal or a line; those that join emoji do not."""
+    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Cs") and character not in JOINERS
 
 
 def _explain(fault: Any, kind: type[Spec]) -> str:

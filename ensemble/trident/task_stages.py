@@ -65,6 +65,11 @@ def _text(service: Service, settings: TextPreprocess, taken: Mapping[str, Tensor
     _expect_model_inputs(service, taken, TEXT, "the text stage gives")
     _check_lengths(service, settings, taken)
     file = read_tokenizer(service.tokenizer, None)
+    if settings.pad_id >= file.vocabulary_size:
+        raise ServiceError(
+            f"{service.tokenizer} has {file.vocabulary_size} token ids and pads with {settings.pad_id}, which is none "
+            "of them; correct preprocess.pad_id, or padding.pad_id in the tokenizer.json"
+        )
     outputs = dict(taken)
     wanted = {tensor.name for tensor in postprocess.inputs} if postprocess else set()
     if file.kind == "keras" and wanted & {"offsets", "word_ids"}:

@@ -54,6 +54,7 @@ class TokenizerFile:
         content: its bytes, JSON in UTF-8.
         vocabulary_size: 1 + the largest id, those of added tokens among them.
         pad_id: the id of the padding token; None if it has none.
+        pad_side: where it stands: before the text (`pre`) or behind it.
         special_tokens: how many tokens a text is framed with, ≥ 0.
     """
 
@@ -62,6 +63,7 @@ class TokenizerFile:
     content: bytes
     vocabulary_size: int
     pad_id: int | None
+    pad_side: Literal["pre", "post"]
     special_tokens: int
 
 
@@ -155,6 +157,7 @@ def _keras(path: Path, document: dict[str, Any]) -> TokenizerFile:
         content=json.dumps(document).encode(),
         vocabulary_size=tokenizer.vocabulary_size,
         pad_id=0,  # which Keras never gives to a word
+        pad_side="pre",  # as pad_sequences does
         special_tokens=0,
     )
 
@@ -163,6 +166,7 @@ def _huggingface(path: Path, text: str) -> TokenizerFile:
     with _refusing(f"{path} is a tokenizer.json that cannot be loaded", "download it again, or update `tokenizers`"):
         tokenizer = Tokenizer.from_str(text)
     pad_id = _pad_id(tokenizer)
+    pads_left = tokenizer.padding is not None and tokenizer.padding["direction"] == "left"
     tokenizer.no_padding()
     # What fails here would fail in the server. And a frame names its ids itself; the vocabulary need not have them.
     with _refusing(f"{path} is a tokenizer.json that fails on texts", "correct its post_processor or its unk_token"):
@@ -176,6 +180,7 @@ def _huggingface(path: Path, text: str) -> TokenizerFile:
         content=text.encode(),
         vocabulary_size=1 + max(ids),
         pad_id=pad_id,
+        pad_side="pre" if pads_left else "post",
         special_tokens=tokenizer.num_special_tokens_to_add(False),
     )
 

@@ -77,21 +77,27 @@ def test_token_states_and_vectors_are_told_apart_by_rank(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("scores", "activation"),
+    ("scores", "operation", "activation"),
     [
-        ([[0.2, 0.8]], "none"),
-        ([[0.9, 0.8]], "none"),
-        ([[-1.0, 3.0]], "softmax"),
-        ([[-1.0]], "sigmoid"),
-        ([[0.4]], "none"),
-        ([[1.0, 0.0, 0.0]], "none"),
-        ([[0.9, 0.0]], "softmax"),
-        ([[0.9], [0.0]], "sigmoid"),
+        ([[0.2, 0.8]], "", "none"),
+        ([[0.9, 0.8]], "", "none"),
+        ([[-1.0, 3.0]], "", "softmax"),
+        ([[-1.0]], "", "sigmoid"),
+        ([[0.4]], "", "none"),
+        ([[1.0, 0.0, 0.0]], "", "none"),
+        ([[0.9, 0.0]], "", "softmax"),
+        ([[0.9], [0.0]], "", "sigmoid"),
+        ([[0.4]], "AddV2", "sigmoid"),
+        ([[0.4, 0.5]], "BiasAdd", "softmax"),
+        ([[0.4, 0.6]], "AddV2", "none"),
+        ([[1.0], [0.0]], "Sigmoid", "none"),
+        ([[1.0, 0.0]], "Softmax", "none"),
     ],
 )
-def test_what_is_still_to_be_done_to_scores(scores: list[list[float]], activation: str) -> None:
-    assert roles.activation(np.array(scores, np.float32), multi_label=False) == activation
-    assert roles.activation(np.array(scores, np.float32), multi_label=True) == activation.replace("softmax", "sigmoid")
+def test_what_is_still_to_be_done_to_scores(scores: list[list[float]], operation: str, activation: str) -> None:
+    array = np.array(scores, np.float32)
+    assert roles.activation(array, operation, multi_label=False) == activation
+    assert roles.activation(array, operation, multi_label=True) == activation.replace("softmax", "sigmoid")
 
 
 # -- comparison -----------------------------------------------------------------------------------------------------

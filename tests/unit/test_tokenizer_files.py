@@ -71,7 +71,7 @@ def with_keys(tokenizer: Tokenizer, **keys: Any) -> str:
 
 def test_a_tokenizer_json_is_taken_as_it_is(tmp_path: Path, tokenizer: Tokenizer) -> None:
     text = tokenizer.to_str(pretty=True)
-    assert read(tmp_path, text) == TokenizerFile("huggingface", "tokenizer.json", text.encode(), 7, 0, 0)
+    assert read(tmp_path, text) == TokenizerFile("huggingface", "tokenizer.json", text.encode(), 7, 0, "post", 0)
 
 
 def test_the_frame_of_a_text_is_counted(tmp_path: Path, framing_tokenizer: Tokenizer) -> None:
@@ -158,7 +158,7 @@ def test_a_tokenizer_without_tokens_is_refused(tmp_path: Path) -> None:
 def test_a_vocabulary_becomes_the_tokenizer_of_bert(tmp_path: Path) -> None:
     file = read(tmp_path, vocabulary(BERT))
     document = json.loads(file.content)
-    assert file == TokenizerFile("huggingface", "tokenizer.json", file.content, len(BERT), 0, 2)
+    assert file == TokenizerFile("huggingface", "tokenizer.json", file.content, len(BERT), 0, "post", 2)
     assert document["model"] == {
         "type": "WordPiece",
         "unk_token": "[UNK]",
@@ -253,7 +253,7 @@ def test_a_token_twice_is_refused(tmp_path: Path, repeated: str, first: int, sho
 def test_the_json_of_keras_is_taken(tmp_path: Path) -> None:
     text = keras_json({"<OOV>": 1, "free": 2, "café": 9}, oov_token="<OOV>")
     file = read(tmp_path, text)
-    assert file == TokenizerFile("keras", "keras_tokenizer.json", file.content, 10, 0, 0)
+    assert file == TokenizerFile("keras", "keras_tokenizer.json", file.content, 10, 0, "pre", 0)
     written = write(tmp_path, file.content, file.file_name)
     assert KerasTokenizer.from_file(written).encode("Free CAFÉ prize") == [2, 9, 1]
     assert read_tokenizer(written, None) == file
