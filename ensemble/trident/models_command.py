@@ -115,10 +115,11 @@ def _unload(client: Client, name: str, timeout_s: float) -> None:
     """Unload, and wait until it is done: Triton answers before."""
     if name not in {entry["name"] for entry in client.get_model_repository_index()}:
         raise TridentError(f"{client.url} knows no model '{name}'; `trident models` lists those that it knows")
-    waiting = {name, *_steps(client, name)}
-    client.unload_model(name, unload_dependents=True)
+    order = [name, *_own_steps(client, name)]
+    for model in order:
+        client.unload_model(model)
     end = time.monotonic() + timeout_s
-    while there := sorted(waiting & _loaded(client)):
+    while there := sorted({*order} & _loaded(client)):
         if time.monotonic() > end:
             raise RequestTimeout(f"{there} were told to unload and are still there after {timeout_s:g} s")
         time.sleep(POLL_S)
@@ -127,6 +128,15 @@ def _unload(client: Client, name: str, timeout_s: float) -> None:
 def _loaded(client: Client) -> set[str]:
     index = client.get_model_repository_index()
     return {entry["name"] for entry in index if entry.get("state") in ("READY", "LOADING", "UNLOADING")}
+
+
+def _own_steps(client: Client, name: str) -> list[str]:
+    """The models of an ensemble that no other ensemble uses.
+
+    Triton's own unload_dependents leaves those that were loaded by name, as `trident serve` loads all.
+    """
+    others = {step for model in sorted(_loaded(client) - {name}) for step in _steps(client, model)}
+    return [step for step in _steps(client, name) if step not in others]
 
 
 def _steps(client: Client, name: str) -> list[str]:

@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -187,13 +186,13 @@ def test_logs_shows_the_last_lines_and_follows(trident: RunTrident, own: Server)
     assert trident("logs", "--http-port", port, "-n", 3).stdout.splitlines() == lines[-3:]
     assert trident("logs", "--http-port", port, "-n", 10**6).stdout.splitlines() == lines
     assert trident("logs", "--http-port", port, "-n", 0).stdout == ""
-    command = [TRIDENT, "logs", "--http-port", str(port), "-n", "0", "--follow"]
+    command = [TRIDENT, "logs", "--http-port", str(port), "-n", "1", "--follow"]
     following = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
     assert following.stdout is not None
+    assert following.stdout.readline()  # it has begun
     with Client(own.http_url) as client:
-        time.sleep(1)
         client.load_model("identity")
-        assert "identity" in following.stdout.readline()
+    assert any("identity" in line for line in iter(following.stdout.readline, ""))
     following.send_signal(signal.SIGINT)
     following.communicate(timeout=30)
     assert following.returncode == 0
