@@ -148,6 +148,11 @@ class Settings:
             raise InvalidRequest("of certificate_file and key_file only one is given; expected both or none")
 
 
+def without_secrets(url: object) -> str:
+    """A URL without what stands before its host, for messages."""
+    return re.sub(r"[^/]*@", "…@", str(url))
+
+
 def _check_url(url: str) -> None:
     hint = "expected http://HOST:PORT or grpc://HOST:PORT, or https:// or grpcs:// for TLS"
     try:
@@ -155,17 +160,20 @@ def _check_url(url: str) -> None:
         well_formed = parts.scheme in SCHEMES and parts.hostname and parts.port and parts.path in ("", "/")
         well_formed = well_formed and not parts.query and not parts.fragment
     except (ValueError, AttributeError):  # brackets that do not match, a port that is no number; no string at all
-        raise ConnectError(f"url is '{url}'; {hint}") from None
+        raise ConnectError(f"url is '{without_secrets(url)}'; {hint}") from None
     if parts.username is not None:
         raise ConnectError(f"the url of {parts.hostname} holds a user; give headers={{'Authorization': ...}} instead")
     if not well_formed:
-        raise ConnectError(f"url is '{url}'; {hint}")
+        raise ConnectError(f"url is '{without_secrets(url)}'; {hint}")
 
 
 def _key_of_local_server(port_name: str, port: int) -> str | None:
     """The key in the state file of `trident serve`, which only the server's owner can read."""
     named, base = os.environ.get("TRIDENT_STATE_DIR"), os.environ.get("XDG_STATE_HOME")
-    folder = Path(named) if named else (Path(base) if base else Path.home() / ".local/state") / "trident"
+    try:
+        folder = Path(named) if named else (Path(base) if base else Path.home() / ".local/state") / "trident"
+    except RuntimeError:  # no home
+        return None
     for file in folder.glob("servers/*/state.json"):
         try:
             state: dict[str, Any] = json.loads(file.read_bytes())

@@ -317,15 +317,32 @@ def _options(
     """TensorFlow models as a service on NVIDIA Triton: train, build, serve, infer."""
 
 
+def _open_streams() -> None:
+    """Let stdout and stderr take any text, wherever they lead; they may be closed, and their encoding old."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for the whole process
+        else:
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line; the one place that turns a `TridentError` into a message and an exit status."""
     signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C, so that what was begun is removed
+    _open_streams()
     try:
         app()
     except SystemExit as end:
         if end.code == INTERRUPTED:
             stderr.print("interrupted")
         raise
+    except KeyboardInterrupt:
+        stderr.print("interrupted")
+        sys.exit(INTERRUPTED)
+    except UnicodeEncodeError as error:  # an argument of bytes that are no text
+        stderr.print(f"[bold red]error:[/] {escape(repr(error.object))} is not UTF-8; write it in UTF-8")
+        sys.exit(1)
     except ModuleNotFoundError as error:  # the base install is the client; say what the command needs
         stderr.print(f"[bold red]error:[/] no package '{error.name}'; install what this command needs: {INSTALL}")
         sys.exit(1)

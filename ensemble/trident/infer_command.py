@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trident.scoring.journal import Done
     from trident.scoring.loop import OnProgress
 
-PATIENT = Retry(attempts=6, base_s=0.5, max_s=4.0)  # a file of hours outlasts a server that is started anew
+PATIENT = Retry(attempts=100, base_s=0.5, max_s=4.0, lost_answers=True)  # until --timeout: scoring again does no harm
 InputKind = Literal["csv", "tsv", "jsonl", "parquet", "images"]
 OutputKind = Literal["csv", "tsv", "jsonl", "parquet"]
 

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from trident_client import TridentError
+
 
 def cache_dir() -> Path:
     """For what can be made or fetched again: TRIDENT_CACHE_DIR, else trident/ in the user's cache folder."""
@@ -18,4 +20,7 @@ def _folder(own: str, xdg: str, default: str) -> Path:
     if named := os.environ.get(own):
         return Path(named)
     base = os.environ.get(xdg)
-    return (Path(base) if base else Path.home() / default) / "trident"
+    try:
+        return (Path(base) if base else Path.home() / default) / "trident"
+    except RuntimeError:
+        raise TridentError(f"there is no home folder; set HOME, or {own} to a folder to write into") from None

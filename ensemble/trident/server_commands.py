@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from trident_client import Client, ClientError
+from trident_client.settings import without_secrets
 
 from trident.errors import TridentError
 from trident.model_table import ModelTable
@@ -91,7 +92,7 @@ def _ask(url: str | None, timeout_s: float, state: ServerState | None) -> Server
         trouble = str(error)
     known = {} if state is None else {"pid": state.supervisor_pid, "model_repository": state.model_repository}
     log = None if state is None else state.log
-    return ServerStatus(url, live, ready and not trouble, models, not_ready, trouble, log=log, **known)  # type: ignore[arg-type]
+    return ServerStatus(without_secrets(url), live, ready and not trouble, models, not_ready, trouble, log=log, **known)  # type: ignore[arg-type]
 
 
 def _describe(entry: ServerStatus) -> str:

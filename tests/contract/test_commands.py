@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,9 @@ def test_logs_shows_the_last_lines_and_follows(trident: RunTrident, own: Server)
     assert following.stdout is not None
     assert following.stdout.readline()  # it has begun
     with Client(own.http_url) as client:
+        client.unload_model("identity")
+        while client.is_model_ready("identity"):
+            time.sleep(0.05)
         client.load_model("identity")
     assert any("identity" in line for line in iter(following.stdout.readline, ""))
     following.send_signal(signal.SIGINT)

@@ -315,7 +315,7 @@ def test_what_exists_is_not_replaced(server: ScoringServer, folder: Path) -> Non
         ({"input": "-", "input_kind": "csv", "resume": True}, "--resume cannot read stdin again"),
         ({"output": "out.xyz"}, "out.xyz has another suffix than .*; give --output-format"),
         ({"output": "nowhere/out.csv"}, "no folder nowhere; make it"),
-        ({"output": "rows.csv", "overwrite": True}, "rows.csv is the input, too"),
+        ({"output": "rows.csv", "overwrite": True}, "rows.csv is the input, and rows.csv is written; choose"),
         ({"output": "-", "output_kind": "parquet"}, "Parquet cannot be written to stdout"),
         ({"output": "-", "resume": True}, "--resume needs a file to go on with"),
         ({"resume": True, "overwrite": True}, "give one of them"),
@@ -443,3 +443,66 @@ def test_texts_are_classified_as_before(server: ScoringServer, folder: Path) -> 
     result = command(server, "spam", "hello", "you", "--json", "--top-k", "2")
     assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == ["hello", "you"]
     assert result.returncode == 0
+
+
+# -- files that are not the run's ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [".part", ".errors.jsonl", ".progress.json"])
+@pytest.mark.parametrize("option", ["resume", "overwrite"])
+def test_what_a_run_writes_is_never_its_input(server: ScoringServer, folder: Path, end: str, option: str) -> None:
+    place = folder / f"out.csv{end}"
+    place.write_text("text\na\n")
+    job = Job("spam", place.name, "out.csv", input_kind="csv", **{option: True})  # type: ignore[arg-type]
+    with pytest.raises(ScoringError):
+        score(server, job)
+    assert place.read_text() == "text\na\n"
+
+
+def test_a_part_that_no_run_left_is_not_removed(server: ScoringServer, folder: Path) -> None:
+    (folder / "out.csv.part").write_text("mine")
+    with pytest.raises(ScoringError, match=r"out.csv.part is there, and no run left it"):
+        score(server, Job("spam", "rows.csv", "out.csv", resume=True))
+    assert (folder / "out.csv.part").read_text() == "mine"
+    (folder / "out.parquet.part").mkdir()
+    (folder / "out.parquet.part" / "thesis.tex").write_text("mine")
+    with pytest.raises(ScoringError, match=r"holds thesis.tex, which no run wrote"):
+        score(server, Job("spam", "rows.csv", "out.parquet", overwrite=True))
+    assert (folder / "out.parquet.part" / "thesis.tex").exists()
+
+
+def test_a_part_that_goes_away_is_no_success(frail: ScoringServer, folder: Path) -> None:
+    frail.delay_s = 0.05
+    line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", frail.url]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        wait_for(folder / "out.csv.part")
+        (folder / "out.csv.part").unlink()
+        frail.delay_s = 0.0
+        _, said = started.communicate(timeout=60)
+    assert started.returncode == 1
+    assert "out.csv.part is gone" in said
+    assert not (folder / "out.csv").exists()
+
+
+def test_an_input_that_changes_meanwhile_is_no_success(frail: ScoringServer, folder: Path) -> None:
+    frail.delay_s = 0.05
+    line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", frail.url]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        wait_for(folder / "out.csv.progress.json")
+        with (folder / "rows.csv").open("a") as file:
+            file.write("99999,late\n")
+        frail.delay_s = 0.0
+        _, said = started.communicate(timeout=60)
+    assert (started.returncode, "rows.csv changed while it was read" in said) == (1, True), said
+    assert not (folder / "out.csv").exists()
+
+
+def test_only_regular_files_are_written_and_links_are_followed(server: ScoringServer, folder: Path) -> None:
+    os.mkfifo(folder / "pipe.csv")
+    with pytest.raises(ScoringError, match=r"pipe.csv is no regular file"):
+        score(server, Job("spam", "rows.csv", "pipe.csv", overwrite=True))
+    (folder / "there").mkdir()
+    (folder / "link.csv").symlink_to(folder / "there" / "out.csv")
+    score(server, Job("spam", "rows.csv", "link.csv"))
+    assert (folder / "link.csv").is_symlink()
+    assert table(folder / "there" / "out.csv") == everything()

@@ -96,7 +96,7 @@ def score_file(client: Client, job: Job, watch: Watch) -> Summary:
     began = time.monotonic()
     answer = Answer(job.prefix, job.top_k)
     output_kind = _output_kind(job)
-    places = Places(Path(job.output)) if job.output != STDOUT else None
+    places = Places(_followed(Path(job.output))) if job.output != STDOUT else None
     if places is not None:
         _check_places(job, places)
     elif job.resume:
@@ -140,8 +140,17 @@ def _files(
             except ClientError as error:
                 kept = f"{target.done.rows + target.done.bad_rows:,} rows are done"
                 raise type(error)(f"{error}; {kept}, go on with --resume") from error
+        if source.fingerprint is not None:
+            with closing(_source(job, kind)) as again:
+                if again.fingerprint != source.fingerprint:
+                    raise ScoringError(f"{job.input} changed while it was read; start anew with --overwrite")
         target.finish()
         return target.done, before.rows + before.bad_rows
+
+
+def _followed(output: Path) -> Path:
+    """Where a link leads to, so that the file is replaced and not the link."""
+    return output.resolve() if output.is_symlink() else output
 
 
 def _check_places(job: Job, places: Places) -> None:
@@ -149,8 +158,9 @@ def _check_places(job: Job, places: Places) -> None:
         raise ScoringError("--resume goes on with what --overwrite would replace; give one of them")
     if job.resume and job.input == STDIN:
         raise ScoringError("--resume cannot read stdin again; give --input FILE")
-    if places.output.exists() and Path(job.input).exists() and places.output.samefile(job.input):
-        raise ScoringError(f"{job.output} is the input, too; choose another --output")
+    for place in (places.output, places.part, places.errors, places.journal):
+        if place.exists() and Path(job.input).exists() and place.samefile(job.input):
+            raise ScoringError(f"{job.input} is the input, and {place.name} is written; choose another --output")
     places.check(resume=job.resume, overwrite=job.overwrite)
 
 

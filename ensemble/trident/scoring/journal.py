@@ -48,11 +48,15 @@ class Journal:
 
     def save(self, done: Done) -> None:
         """Replace the file; a reader finds the old or the new one, also after a power failure."""
-        with self._new.open("w", encoding="utf-8") as file:
-            json.dump({"about": self._about, "done": asdict(done)}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(self._new, self._path)
+        try:
+            with self._new.open("w", encoding="utf-8") as file:
+                json.dump({"about": self._about, "done": asdict(done)}, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(self._new, self._path)
+        except BaseException:
+            self._new.unlink(missing_ok=True)
+            raise
         sync_folder(self._path.parent)
 
     def load(self) -> Done:
@@ -66,6 +70,8 @@ class Journal:
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             about, done = dict(content["about"]), Done(**content["done"])
+            if any(type(value) is not int or value < 0 for value in list(asdict(done).values())[:-1]):
+                raise ValueError(f"done is {content['done']}")
         except (ValueError, TypeError, KeyError) as error:
             raise ScoringError(f"{self._path} is no journal ({error!r}); start anew with --overwrite") from None
         for name, value in self._about.items():

@@ -75,16 +75,16 @@ class ClientScorer:
     def score(self, items: Iterable[Item]) -> Generator[Outcome, None, None]:
         """See `Scorer.score`."""
         waiting: deque[Future[list[Outcome]]] = deque()
-        with ThreadPoolExecutor(self._concurrency, "infer") as pool:
-            try:
-                for batch in _batches(items, self._size):
-                    waiting.append(pool.submit(self._ask, batch))
-                    while waiting and (waiting[0].done() or len(waiting) > AHEAD * self._concurrency):
-                        yield from waiting.popleft().result()
-                while waiting:
+        pool = ThreadPoolExecutor(self._concurrency, "infer")
+        try:
+            for batch in _batches(items, self._size):
+                waiting.append(pool.submit(self._ask, batch))
+                while waiting and (waiting[0].done() or len(waiting) > AHEAD * self._concurrency):
                     yield from waiting.popleft().result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            while waiting:
+                yield from waiting.popleft().result()
+        finally:  # whoever interrupts it closes the client, which ends the requests under way
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self, batch: Sequence[Item]) -> list[Outcome]:
         """Answers to a batch; one that is refused is halved until the bad item stands alone."""

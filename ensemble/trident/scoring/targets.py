@@ -52,9 +52,11 @@ class Places:
         """
         if not self.output.parent.is_dir():
             raise ScoringError(f"no folder {self.output.parent}; make it, or choose another --output")
-        if self.output.is_dir():
-            raise ScoringError(f"{self.output} is a folder; expected the name of a file")
-        interrupted = self.journal.exists() or self.part.exists()
+        if self.output.exists() and not self.output.is_file():
+            raise ScoringError(f"{self.output} is no regular file; choose another --output")
+        interrupted = self.journal.exists()
+        if self.part.exists() and not interrupted and not overwrite:
+            raise ScoringError(f"{self.part} is there, and no run left it; move it, or replace it (--overwrite)")
         if overwrite or (resume and interrupted):
             return
         if interrupted:
@@ -73,6 +75,9 @@ class Places:
     def discard_part(self) -> None:
         """Remove what was written but is not complete."""
         if self.part.is_dir():
+            strange = sorted(path.name for path in self.part.iterdir() if path.suffix != ".parquet")
+            if strange:
+                raise ScoringError(f"the folder {self.part} holds {strange[0]}, which no run wrote; move the folder")
             shutil.rmtree(self.part)
         else:
             self.part.unlink(missing_ok=True)
@@ -100,9 +105,10 @@ class FileTarget:
             lock = opened.enter_context(places.errors.open("ab"))  # is there during all of a run
             self._lock(lock)
             self.done = journal.load() if resume else Done()
+            self._was_complete = self.done.complete
             if self.done == Done():
-                journal.remove()
                 places.discard_part()
+                journal.save(self.done)  # before there is a part, so that nobody takes it for a stranger's
             self._errors = opened.enter_context(open_at(places.errors, self.done.errors))
             opened.callback(sink.close)
             if not self.done.complete:
@@ -133,6 +139,8 @@ class FileTarget:
         if not self.done.complete:
             self._sink.complete()
             self._save(replace(self.done, complete=True))
+        if not self._sink.ready.exists() and not (self._was_complete and self._places.output.exists()):
+            raise ScoringError(f"{self._sink.ready} is gone, and with it what was scored; start anew with --overwrite")
         if self._sink.ready.exists():
             os.replace(self._sink.ready, self._places.output)
             sync_folder(self._places.output.parent)

@@ -97,7 +97,9 @@ def log_of(http_port: int) -> Path:
 def logged_ports() -> list[int]:
     """HTTP ports of the servers whose log is kept."""
     folders = (state_dir() / "servers").glob("*")
-    return sorted(int(folder.name) for folder in folders if (folder / "tritonserver.log").is_file())
+    return sorted(
+        int(folder.name) for folder in folders if folder.name.isdigit() and (folder / "tritonserver.log").is_file()
+    )
 
 
 def process_start(pid: int) -> int | None:
