@@ -70,7 +70,7 @@ def _fitted(array: NDArray[Any], pipeline: Pipeline, name: str) -> NDArray[Any]:
 def _arrays(path: Path, pipeline: Pipeline) -> Arrays:
     specs = pipeline.model.signature.inputs
     try:
-        with np.load(path, allow_pickle=False) as file:  # of an .npy this raises a TypeError
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:  # of an .npy this raises a TypeError
             arrays: dict[str, Any] = {name: file[name] for name in file.files}
     except (OSError, ValueError, TypeError, AttributeError, EOFError, BadZipFile) as error:
         reason = str(error) or type(error).__name__

@@ -1,7 +1,6 @@
 """The service folder: everything that defines one service, checked before anything is built from it."""
 
 import difflib
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from tomlkit.exceptions import ParseError
 
 from trident.errors import ServiceError
+from trident.labels import read_labels
 
 # A model's name is a folder's name and part of a URL; Triton itself would take blanks and fail later.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-JOINERS = "\u200c\u200d"
 STEPS = ("preprocess", "model", "postprocess")
 
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
@@ -329,7 +328,7 @@ def load_service(folder: Path) -> Service:
         ServiceError: says which file, which key, what was found and what is expected.
     """
     spec = load_spec(folder)
-    labels = _read_labels(folder / spec.labels) if spec.labels else []
+    labels = read_labels(folder / spec.labels) if spec.labels else []
     service = Service(folder, spec, labels)
     for key, file in _files(service).items():
         if not file.is_file():
@@ -353,28 +352,6 @@ def _files(service: Service) -> dict[str, Path]:
         if name := getattr(spec.custom, step):
             files[f"custom.{step}"] = service.folder / name
     return files
-
-
-def _read_labels(path: Path) -> list[str]:
-    if not path.is_file():
-        raise ServiceError(f"no labels file {path}; write one label a line, in the order of the model's outputs")
-    try:
-        labels = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
-    except UnicodeDecodeError as error:
-        raise ServiceError(f"{path} is not UTF-8: {error.reason} at byte {error.start}; save it as UTF-8") from None
-    strange = [label for label in labels if any(_is_control(character) for character in label)]
-    if strange:
-        raise ServiceError(f"{path} has {strange[0]!r}, with a control character in it; write labels as plain text")
-    doubles = sorted({label for label in labels if labels.count(label) > 1})
-    if doubles or "" in labels:
-        fault = f"{doubles} more than once" if doubles else f"an empty line {labels.index('') + 1}"
-        raise ServiceError(f"{path} has {fault}; expected one label a line, each once")
-    return labels
-
-
-def _is_control(character: str) -> bool:
-    """Whether a character does something to a terminal or a line; those that join emoji do not."""
-    return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp", "Cs") and character not in JOINERS
 
 
 def _explain(fault: Any, kind: type[Spec]) -> str:

@@ -13,6 +13,8 @@ import pytest
 from conftest import TRIDENT
 from trident.errors import ExportError, ServiceError
 from trident.importing import ImportOptions, ImportReport, import_model
+from trident.pipeline import design
+from trident.service import load_service
 
 COLUMNS: list[dict[str, Any]] = [
     {"name": "age", "type": "number", "mean": 40, "scale": 10},
@@ -214,6 +216,55 @@ def test_softmax_of_a_single_score_is_refused(tmp_path: Path, keras: Any) -> Non
     given = {"features": number, "labels": labels(tmp_path), "postprocess": {"activation": "softmax"}}
     with pytest.raises(ServiceError, match="softmax', which makes 1 of every single score"):
         do_import(tmp_path, model, task="tabular", **given)
+
+
+@pytest.mark.parametrize(
+    ("activation", "weight", "note"),
+    [
+        ("sigmoid", 1e6, "the model gives probabilities, which are taken as they are"),
+        (None, 0.01, "the model gives logits, of each of which the logistic function makes a probability"),
+    ],
+    ids=["a sigmoid that gives zeros", "logits between 0 and 1"],
+)
+def test_the_graph_tells_probabilities_from_logits(
+    tmp_path: Path, keras: Any, activation: str | None, weight: float, note: str
+) -> None:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, activation=activation, name="y")])
+    model.layers[0].set_weights([np.array([[weight]], np.float32), np.array([-weight / 2], np.float32)])
+    if activation is None:
+        model.layers[0].set_weights([np.array([[weight]], np.float32), np.array([0.4], np.float32)])
+    given = {"features": features(tmp_path, [{"name": "x", "type": "number"}]), "labels": labels(tmp_path)}
+    assert note in do_import(tmp_path, model, task="tabular", **given).notes
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, keras: Any) -> None:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, name="y")])
+    model.layers[0].set_weights([np.array([[np.nan]], np.float32), np.zeros(1, np.float32)])
+    with pytest.raises(ServiceError, match=r"that is not finite; its weights may be damaged"):
+        do_import(tmp_path, model, task="tabular", features=features(tmp_path, [{"name": "x", "type": "number"}]))
+
+
+# -- rows that depend on each other ---------------------------------------------------------------------------------
+
+
+def test_rows_that_depend_on_each_other_never_share_a_batch(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Centred(tf.Module):  # type: ignore[misc]
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="x")])  # type: ignore[untyped-decorator]
+        def __call__(self, x: Any) -> dict[str, Any]:
+            return {"y": x - tf.reduce_mean(x, axis=0, keepdims=True)}
+
+    centred = Centred()
+    tf.saved_model.save(centred, str(tmp_path / "model"), signatures=centred.__call__)
+    report = import_model(tmp_path / "model", "mine", tmp_path / "services", ImportOptions(task="tensors"))
+    assert any("the first axis is no batch axis: max_batch_size = 0" in note for note in report.notes)
+    service = load_service(report.service)
+    assert (service.spec.serving.max_batch_size, design(service).model.max_batch_size) == (0, 0)
+    number = [{"name": "a", "type": "number"}, {"name": "b", "type": "number"}]
+    options = ImportOptions(task="tabular", features=features(tmp_path, number), labels=labels(tmp_path))
+    with pytest.raises(ServiceError, match="a row's answer depends on the other rows of its batch"):
+        import_model(tmp_path / "model", "other", tmp_path / "services", options)
 
 
 # -- ended in the middle --------------------------------------------------------------------------------------------

@@ -160,3 +160,13 @@ def test_other_models_are_not_ours(text: str) -> None:
 
 def test_another_services_ensemble_is_not_ours(service_folder: Path) -> None:
     assert not is_ensemble_of(texts_of(load_service(service_folder))["spam"], "ham")
+
+
+def test_a_request_carries_one_text_where_padding_changes_answers(service_folder: Path) -> None:
+    service = load_service(service_folder)
+    sizes = {}
+    for ragged in (True, False):
+        texts = render(service, design(service), 1, KEPT, ragged=ragged)
+        sizes[ragged] = {name: text_format.Parse(text, pb.ModelConfig()).max_batch_size for name, text in texts.items()}
+    assert set(sizes[True].values()) == {64}
+    assert sizes[False] == sizes[True] | {"spam": 1}

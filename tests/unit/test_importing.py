@@ -304,3 +304,49 @@ def test_a_tabular_services_file_and_model_must_fit(service_folder: Path) -> Non
     (service_folder / "features.json").write_text(json.dumps({"columns": columns}))
     with pytest.raises(ServiceError, match=r"makes 1 numbers for 'features', and the model takes \[3\]"):
         design(load_service(service_folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("one.npy", np.zeros((2, 2)), "write it with numpy.savez"),
+        ("cut.npz", b"PK\x03\x04 and no more", "write it with numpy.savez"),
+        ("none.npz", b"", "write it with numpy.savez"),
+        ("empty.npz", np.zeros((0, 2), np.int32), r"'input_ids' has the shape \[0, 2\]; expected at least one row"),
+        ("half.npz", np.array([[0.5, 1]]), "'input_ids' is float64; expected int32"),
+        ("text.npz", np.array([["a", "b"]]), "'input_ids' is <U1; expected int32"),
+    ],
+)
+def test_a_sample_that_cannot_be_used_is_refused(
+    service_folder: Path, tmp_path: Path, name: str, content: Any, fault: str
+) -> None:
+    (service_folder / "service.toml").write_text('name = "spam"\ntask = "tensors"\n')
+    service = load_service(service_folder)
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    elif name.endswith(".npy"):
+        np.save(tmp_path / name, content)
+    else:
+        np.savez(tmp_path / name, input_ids=content)
+    with pytest.raises(ServiceError, match=fault):
+        list(read_sample(tmp_path / name, service, design(service)))
+    with pytest.raises(ServiceError, match="is no regular file"):
+        list(read_sample(Path("/dev/zero"), service, design(service)))
+
+
+def test_a_pad_id_that_the_tokenizer_has_not_is_refused(service_folder: Path) -> None:
+    toml = service_folder / "service.toml"
+    toml.write_text(toml.read_text() + "[preprocess]\npad_id = 999\n")
+    with pytest.raises(ServiceError, match=r"tokenizer.json has 7 token ids and pads with 999, which is none of them"):
+        design(load_service(service_folder))
+
+
+def test_a_signature_without_inputs_or_with_nothing_in_them_is_refused(tmp_path: Path) -> None:
+    for inputs, outputs, fault in (
+        ({}, {"y": ("FP32", [-1, 2])}, "takes no inputs"),
+        ({"x": ("FP32", [-1, 3])}, {"y": ("FP32", [-1, 0])}, r"\['y'\] of .* have an axis of size 0"),
+    ):
+        write_savedmodel(tmp_path / "model.savedmodel", inputs, outputs)
+        (tmp_path / "service.toml").write_text('name = "x"\ntask = "tensors"\n')
+        with pytest.raises(ServiceError, match=fault):
+            design(load_service(tmp_path))

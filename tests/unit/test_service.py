@@ -113,6 +113,14 @@ def test_a_stage_of_ones_own_replaces_the_tasks_settings(service_folder: Path) -
     assert fault.endswith("key 'preprocess' is missing")
 
 
+@pytest.mark.parametrize("strange", ["a\x00b", "\x1b[31mred", "a\u2028b", "\u202ebackwards", "a\tb"])
+def test_a_label_that_does_something_to_a_terminal_is_refused(service_folder: Path, strange: str) -> None:
+    (service_folder / "labels.txt").write_text(f"ham\n{strange}\n", encoding="utf-8")
+    assert f"has {strange!r}, with a control character in it" in refusal(service_folder)
+    (service_folder / "labels.txt").write_text("Käse 🧀\n👩‍👧 family\n", encoding="utf-8")
+    assert load_service(service_folder).labels == ["Käse 🧀", "👩‍👧 family"]
+
+
 @pytest.mark.parametrize("key", ["mean", "scale"])
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_a_value_must_stay_finite(service_folder: Path, key: str, value: str) -> None:
