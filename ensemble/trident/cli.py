@@ -139,7 +139,7 @@ def build(
         stderr.print(LONE_TEXTS)
     changed = result.created or result.configured
     if changed and any(state.model_repository == str(model_repository.resolve()) for state in running_servers()):
-        print("a server of this repository runs; it goes on with what it has loaded until you restart it")
+        print(f"a server of this repository runs on with what it has loaded; next: trident models load {result.name}")
 
 
 @app.command()

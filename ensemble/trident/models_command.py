@@ -199,7 +199,7 @@ def _table(rows: Sequence[ModelRow], rates: _Rates | None = None, trouble: str =
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for heading in ("model", "ver", "state", "backend"):
         table.add_column(heading, no_wrap=True)
-    numbers = ["req", "fail", "ms", "queue ms", "batch"]
+    numbers = ["req", "fail", "ms", "queue", "rows"]
     for heading in [*numbers, "req/s"] if rates is not None else numbers:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
