@@ -20,7 +20,7 @@ from trident_client.errors import (
 from trident_client.failures import Failures, closed, in_one_line
 from trident_client.http_protocol import is_dead_stub
 from trident_client.protocol import Call
-from trident_client.tensors import Arrays, Parameters, check_parameters, datatype_of, from_bytes, to_bytes
+from trident_client.tensors import Arrays, Parameters, check_model, check_parameters, datatype_of, from_bytes, to_bytes
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class GrpcProtocol:
 
     def is_model_ready(self, model: str, version: str) -> Call[bool]:
         """See `ServerProtocol`."""
-        message = pb.ModelReadyRequest(name=_named(model), version=version)
+        message = pb.ModelReadyRequest(name=_named(model, version), version=version)
         return self._call("ModelReady", message, lambda answer: bool(answer.ready))
 
     def get_server_metadata(self) -> Call[dict[str, Any]]:
@@ -114,11 +114,11 @@ class GrpcProtocol:
 
     def get_model_metadata(self, model: str, version: str) -> Call[dict[str, Any]]:
         """See `ServerProtocol`."""
-        return self._call("ModelMetadata", pb.ModelMetadataRequest(name=_named(model), version=version), plain)
+        return self._call("ModelMetadata", pb.ModelMetadataRequest(name=_named(model, version), version=version), plain)
 
     def get_model_config(self, model: str, version: str) -> Call[dict[str, Any]]:
         """See `ServerProtocol`."""
-        message = pb.ModelConfigRequest(name=_named(model), version=version)
+        message = pb.ModelConfigRequest(name=_named(model, version), version=version)
         return self._call("ModelConfig", message, lambda answer: plain(answer.config))
 
     def get_inference_statistics(self, model: str, version: str) -> Call[dict[str, Any]]:
@@ -148,7 +148,7 @@ class GrpcProtocol:
         """See `ServerProtocol`."""
         check_parameters(parameters)
         message = pb.ModelInferRequest(
-            model_name=_named(model),
+            model_name=_named(model, version),
             model_version=version,
             inputs=[
                 pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype_of(name, array), shape=array.shape)
@@ -217,7 +217,6 @@ def _read_tensors(answer: Any) -> dict[str, NDArray[Any]]:
     }
 
 
-def _named(model: str) -> str:
-    if not model:
-        raise InvalidRequest("the model's name is empty; expected the name of a model or service")
+def _named(model: str, version: str = "") -> str:
+    check_model(model, version)
     return model

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trident_client.errors import ClientError, Forbidden, InvalidRequest, NotFound, ServerError, Unavailable
 from trident_client.failures import Failures, in_one_line
 from trident_client.protocol import Call
-from trident_client.tensors import Arrays, Parameters, check_parameters, datatype_of, from_bytes, to_bytes
+from trident_client.tensors import Arrays, Parameters, check_model, check_parameters, datatype_of, from_bytes, to_bytes
 
 T = TypeVar("T")
 
@@ -227,8 +227,7 @@ def _infer_body(inputs: Arrays, outputs: Sequence[str] | None, parameters: Param
 
 
 def _model_path(model: str, version: str) -> str:
-    if not model:
-        raise InvalidRequest("the model's name is empty; expected the name of a model or service")
+    check_model(model, version)
     path = f"models/{quote(model, safe='')}"
     return f"{path}/versions/{quote(version, safe='')}" if version else path
 

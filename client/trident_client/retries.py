@@ -43,8 +43,8 @@ class Retry:
         Raises:
             InvalidRequest: a value is out of its range.
         """
-        if self.attempts < 1:
-            raise InvalidRequest(f"attempts is {self.attempts}; expected 1 or more, or retry=None")
+        if type(self.attempts) is not int or self.attempts < 1:
+            raise InvalidRequest(f"attempts is {self.attempts!r}; expected a whole number ≥ 1, or retry=None")
         if not 0 < self.base_s <= self.max_s:
             raise InvalidRequest(f"base_s is {self.base_s} and max_s {self.max_s}; expected 0 < base_s ≤ max_s")
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
@@ -99,6 +99,10 @@ class ServerCalls:
         """See `Client.infer_tensors`."""
         if not isinstance(inputs, Mapping):
             raise InvalidRequest(f"inputs is {type(inputs).__name__}; expected {{name: array}}")
+        if isinstance(outputs, str) or not isinstance(outputs, Sequence | None) or not _all_texts(outputs or ()):
+            raise InvalidRequest(f"outputs is {outputs!r}; expected a list of names, or None for all")
+        if not _all_texts(inputs):
+            raise InvalidRequest(f"inputs has the names {list(inputs)!r}; expected strings")
         call = self._protocol.infer(model, inputs, outputs=outputs, parameters=parameters or {}, version=version)
         return await self._call(call, self._deadline(timeout_s))
 
@@ -121,3 +125,7 @@ class ServerCalls:
             return call.answer(await self._transport.send(call.request, deadline))
 
         return await attempts(ask, self.settings.retry, deadline, self._waiting.sleep)
+
+
+def _all_texts(names: Iterable[object]) -> bool:
+    return all(isinstance(name, str) for name in names)

@@ -25,6 +25,10 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 KEY_VARIABLE = "TRIDENT_ADMIN_KEY"
 # Source: RFC 9110, sections 5.1 and 5.5.
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+FRAMING_HEADERS = {
+    *("connection", "content-encoding", "content-length", "content-type", "host", "inference-header-content-length"),
+    *("te", "trailer", "transfer-encoding", "upgrade"),
+}
 HEADER_VALUE = re.compile(r"[\x20-\x7e]*")
 
 
@@ -52,15 +56,17 @@ class Settings:
         """Check everything that can be checked without a server."""
         _check_url(self.url)
         Deadline(self.timeout_s)
-        if isinstance(self.concurrency, bool) or not 1 <= self.concurrency <= MOST_CONCURRENT:
+        if type(self.concurrency) is not int or not 1 <= self.concurrency <= MOST_CONCURRENT:
             raise InvalidRequest(
-                f"concurrency is {self.concurrency}; expected requests at once, 1 to {MOST_CONCURRENT}"
+                f"concurrency is {self.concurrency!r}; expected requests at once, 1 to {MOST_CONCURRENT}"
             )
+        if self.retry is not None and not isinstance(self.retry, Retry):
+            raise InvalidRequest(f"retry is {self.retry!r}; expected a Retry or None")
+        if self.admin_key is not None and not isinstance(self.admin_key, str):
+            raise InvalidRequest(f"admin_key is {type(self.admin_key).__name__}; expected a string")
         if self.compression not in COMPRESSIONS:
             raise InvalidRequest(f"compression is {self.compression!r}; expected 'gzip', 'deflate' or None")
-        for name, value in (self.headers or {}).items():
-            if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
-                raise InvalidRequest(f"header {name!r} cannot be sent; expected printable ASCII in one line")
+        self._check_headers()
         self._check_files()
 
     @property
@@ -137,6 +143,17 @@ class Settings:
 
     def _files(self) -> dict[str, str | Path | None]:
         return {"ca_file": self.ca_file, "certificate_file": self.certificate_file, "key_file": self.key_file}
+
+    def _check_headers(self) -> None:
+        if not isinstance(self.headers, Mapping | None):
+            raise InvalidRequest(f"headers is {type(self.headers).__name__}; expected {{name: value}}")
+        for name, value in (self.headers or {}).items():
+            if not (isinstance(name, str) and isinstance(value, str)):
+                raise InvalidRequest(f"header {name!r} is {type(value).__name__}; expected strings")
+            if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+                raise InvalidRequest(f"header {name!r} cannot be sent; expected printable ASCII in one line")
+            if name.lower() in FRAMING_HEADERS or name.lower().endswith("-bin"):
+                raise InvalidRequest(f"header {name!r} belongs to the protocol; the client sets it itself")
 
     def _check_files(self) -> None:
         for name, file in self._files().items():

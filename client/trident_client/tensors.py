@@ -72,12 +72,29 @@ def from_bytes(raw: bytes, datatype: str, shape: list[int]) -> NDArray[Any]:
     return np.frombuffer(raw, dtype=dtype).reshape(shape)
 
 
+def check_model(model: object, version: object) -> None:
+    """Refuse what names no model.
+
+    Raises:
+        InvalidRequest: the name or the version is no string that can be sent.
+    """
+    for what, value, example in (("model's name", model, "spam"), ("version", version, "1")):
+        if not isinstance(value, str):
+            raise InvalidRequest(f"the {what} is {value!r}; expected a string such as '{example}'")
+        if not value.isascii() and value != value.encode("utf-8", "ignore").decode("utf-8"):
+            raise InvalidRequest(f"the {what} {value!a} cannot be encoded as UTF-8")
+    if not model:
+        raise InvalidRequest("the model's name is empty; expected the name of a model or service")
+
+
 def check_parameters(parameters: Parameters) -> None:
     """Refuse what JSON or protobuf cannot carry.
 
     Raises:
         InvalidRequest: a value is no string, bool, 64-bit integer or finite number.
     """
+    if not isinstance(parameters, Mapping):
+        raise InvalidRequest(f"parameters is {type(parameters).__name__}; expected {{name: value}}")
     for name, value in parameters.items():
         finite = not isinstance(value, float) or math.isfinite(value)
         fits = not isinstance(value, int) or -MOST_INT64 <= value < MOST_INT64

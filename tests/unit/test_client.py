@@ -364,3 +364,29 @@ def test_a_closed_client_says_so(protocol: str) -> None:
             await closed.is_server_live()
 
     asyncio.run(main())
+
+
+# -- arguments of other types ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": 5}, "the model's name is 5; expected a string such as 'spam'"),
+        ({"model": ""}, "the model's name is empty"),
+        ({"model": "\ud800"}, "cannot be encoded as UTF-8"),
+        ({"version": 1}, "the version is 1; expected a string such as '1'"),
+        ({"outputs": 5}, "outputs is 5; expected a list of names"),
+        ({"outputs": "label"}, "outputs is 'label'; expected a list of names"),
+        ({"outputs": [5]}, r"outputs is \[5\]; expected a list of names"),
+        ({"parameters": [1]}, "parameters is list; expected {name: value}"),
+        ({"inputs": {5: np.zeros((1, 1))}}, r"inputs has the names \[5\]; expected strings"),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_before_it_is_sent(
+    scheme: str, arguments: dict[str, Any], message: str
+) -> None:
+    given: dict[str, Any] = {"model": "spam", "inputs": {"x": np.zeros((1, 1))}} | arguments
+    with Client(f"{scheme}://127.0.0.1:1") as client, pytest.raises(InvalidRequest, match=message):
+        client.infer_tensors(**given)

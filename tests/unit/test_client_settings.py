@@ -44,6 +44,13 @@ def test_a_password_in_the_url_is_refused_and_not_repeated(kind: Kind) -> None:
     [
         ({"concurrency": 0}, "concurrency is 0; expected requests at once, 1 to 1024"),
         ({"concurrency": True}, "concurrency is True"),
+        ({"concurrency": "8"}, "concurrency is '8'"),
+        ({"retry": 5}, "retry is 5; expected a Retry or None"),
+        ({"admin_key": 5}, "admin_key is int; expected a string"),
+        ({"headers": ["X-Key"]}, "headers is list; expected {name: value}"),
+        ({"headers": {"X-Key": 1}}, "header 'X-Key' is int; expected strings"),
+        ({"headers": {"Content-Length": "1"}}, "header 'Content-Length' belongs to the protocol"),
+        ({"headers": {"host": "a"}}, "header 'host' belongs to the protocol"),
         ({"compression": "br"}, "compression is 'br'; expected 'gzip', 'deflate' or None"),
         ({"headers": {"X-Key": "a\r\nb"}}, "header 'X-Key' cannot be sent"),
         ({"headers": {"X Key": "a"}}, "header 'X Key' cannot be sent"),
