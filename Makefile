@@ -14,7 +14,7 @@ demo: $(INSTALLED) ## train `spam`, build the model repository, start Triton, in
 	@$(BIN)/trident demo
 
 test: $(INSTALLED) ## run the whole suite, file by file in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED) ## lint, formatting and types
 	$(BIN)/ruff check

@@ -15,15 +15,6 @@ TRIDENT = str(Path(sys.executable).parent / "trident")
 RunTrident = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of several processes one makes the project of the e2e tests, which takes longest, and begins with it."""
-    of_project = {item: "project" in getattr(item, "fixturenames", ()) for item in items}
-    for item, needed in of_project.items():
-        item.add_marker(pytest.mark.xdist_group("project" if needed else item.nodeid.partition("::")[0]))
-    items.sort(key=lambda item: not of_project[item])
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Servers of the tests are not seen by `trident stop` of the developer, nor the other way round."""
