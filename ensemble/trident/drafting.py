@@ -80,7 +80,10 @@ class _Draft:
             "custom": self._custom(),
         }
         if former is not None:
-            values |= {"description": former.description, "serving": former.serving.model_dump()}
+            serving = former.serving.model_dump()
+            if serving["max_batch_size"] == 0:  # that was found out of the former model, not told
+                del serving["max_batch_size"]
+            values |= {"description": former.description, "serving": serving}
         spec = parse_spec(values)
         write_spec(spec, self._folder)
         return self._notes

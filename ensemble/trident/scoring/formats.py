@@ -2,6 +2,7 @@
 
 import csv
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -70,7 +71,7 @@ class JsonlFormat:
         return "".join(f"{line}\n" for line in lines).encode()
 
 
-class TableFormat:
+class TableFormat(ABC):
     """What CSV and TSV share: a header, and a cell for each column."""
 
     def __init__(self, columns: Sequence[str], answer: Answer) -> None:
@@ -93,8 +94,9 @@ class TableFormat:
             [[*cells(map(row.values.get, self._columns)), *cells(self._answer.values(row.prediction))] for row in rows]
         )
 
+    @abstractmethod
     def _lines(self, rows: Sequence[Sequence[str]]) -> bytes:
-        raise NotImplementedError
+        """Cells as the file has them."""
 
 
 class CsvFormat(TableFormat):

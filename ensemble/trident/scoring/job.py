@@ -221,7 +221,8 @@ def _source(job: Job, output_kind: OutputKind) -> Source:
         from trident.scoring.parquet import ParquetSource
 
         return ParquetSource(Path(job.input), job.column, as_arrow=output_kind == "parquet")
-    return {"csv": CsvSource, "tsv": TsvSource, "jsonl": JsonlSource}[kind](job.input, job.column)
+    sources: dict[str, Callable[[str, str], Source]] = {"csv": CsvSource, "tsv": TsvSource, "jsonl": JsonlSource}
+    return sources[kind](job.input, job.column)
 
 
 def _sink(kind: OutputKind, part: Path, source: Source, answer: Answer) -> Sink:

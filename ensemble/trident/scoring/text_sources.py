@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -28,7 +29,7 @@ class _BadValue(Exception):
     """Why a row cannot be scored."""
 
 
-class TextSource:
+class TextSource(ABC):
     """A file, or stdin, that is read line by line; positions are bytes. See `Source`."""
 
     input_name = "text"
@@ -67,21 +68,21 @@ class TextSource:
         if self._stream is not sys.stdin.buffer:
             self._stream.close()
 
+    @abstractmethod
     def _start(self) -> None:
         """Find out the columns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _parser(self) -> Callable[[], Any]:
         """A function that parses the next row; it goes on after an exception, and a blank line is falsy."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _values(self, parsed: Any) -> Values:
         """Column → value.
 
         Raises:
             _BadValue: the row does not fit.
         """
-        raise NotImplementedError
 
     def _rows(self) -> Iterator[Row | BadRow]:
         lines, column, parse, to_values = self._lines, self._column, self._parser(), self._values
@@ -109,7 +110,7 @@ class TextSource:
                 yield BadRow(line, lines.position, lines.number, reason)
 
 
-class TableSource(TextSource):
+class TableSource(TextSource, ABC):
     """CSV or TSV with a header."""
 
     def _start(self) -> None:
@@ -129,8 +130,9 @@ class TableSource(TextSource):
     def _parser(self) -> Callable[[], Any]:
         return self._cells().__next__
 
+    @abstractmethod
     def _cells(self) -> Iterator[list[str]]:
-        raise NotImplementedError
+        """The cells of each row."""
 
     def _values(self, parsed: list[str]) -> Values:
         if len(parsed) != len(self.columns):
