@@ -13,8 +13,8 @@ help: ## list the targets
 demo: $(INSTALLED) ## train `spam`, build the model repository, start Triton, infer, stop
 	@$(BIN)/trident demo
 
-test: $(INSTALLED) ## run the whole suite, file by file in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+test: $(INSTALLED) ## run the whole suite in two processes
+	$(BIN)/python -m pytest -n 2
 
 check: $(INSTALLED) ## lint, formatting and types
 	$(BIN)/ruff check

@@ -1,7 +1,7 @@
 """Reports how fast `trident infer --input` scores a file, beside perf_analyzer on the same server and texts.
 
 Run `make demo` first, then `make bench-files`; nothing here gates a test. Both send requests of max_batch_size texts,
-8 at once, over the same protocol; they take turns, and the medians are compared.
+8 at once, over the same protocol; they take turns, each round gives a ratio, and the median of these counts.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from trident_client import Client
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data" / "sms_spam.tsv"
 CALLERS = 8
+WINDOWS = 3  # perf_analyzer measures as many, at least
 GOAL = 0.9
 
 
@@ -44,12 +45,17 @@ def score(folder: Path, service: str, url: str) -> float:
 
 
 def analyze(folder: Path, service: str, url: str, size: int, count: int) -> float:
-    """Rows a second of perf_analyzer, which goes once through the texts."""
+    """Rows a second of perf_analyzer, which goes about once through the texts in its windows."""
     protocol, _, address = url.partition("://")
     command = ["trident", "perf-analyzer", "-m", service, "-i", protocol, "-u", address, "-b", str(size)]
     command += ["--input-data", "texts.json", "--shape", "text:1", "--concurrency-range", str(CALLERS)]
-    command += ["--measurement-mode", "count_windows", "--measurement-request-count", str(count // size)]
-    result = _run([*command, "--stability-percentage", "100", "--max-trials", "3"], folder)
+    command += [
+        "--measurement-mode",
+        "count_windows",
+        "--measurement-request-count",
+        str(max(1, count // size // WINDOWS)),
+    ]
+    result = _run([*command, "--stability-percentage", "100", "--max-trials", str(WINDOWS)], folder)
     return float(re.findall(r"Throughput: ([\d.]+) infer/sec", result)[-1])
 
 
@@ -66,8 +72,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository", help="has the service")
     parser.add_argument("--service", default="spam", help="a text classification")
-    parser.add_argument("--texts", type=int, default=2048, help="in a round")
-    parser.add_argument("--rounds", type=int, default=3, help="of each")
+    parser.add_argument("--texts", type=int, default=1536, help="in a round")
+    parser.add_argument("--rounds", type=int, default=5, help="of each")
     options = parser.parse_args()
     print(f"{cpu_model()}, {cores()} cores; {shlex.join(sys.argv)}")
     with tempfile.TemporaryDirectory() as work:
@@ -82,10 +88,12 @@ def main() -> None:
                 for _ in range(options.rounds):
                     theirs.append(analyze(folder, options.service, url, size, options.texts))
                     ours.append(score(folder, options.service, url))
+                ratios = sorted(rows / reached for rows, reached in zip(ours, theirs, strict=True))
+                ratio = statistics.median(ratios)
                 rows, reached = statistics.median(ours), statistics.median(theirs)
-                verdict = "met" if rows / reached >= GOAL else "MISSED"
                 print(f"{url.partition(':')[0]}: trident infer --input {rows:.0f} rows/s, perf_analyzer {reached:.0f}")
-                print(f"  ratio {rows / reached:.2f}, goal {GOAL}: {verdict}", flush=True)
+                verdict = "met" if ratio >= GOAL else "MISSED"
+                print(f"  ratio {ratio:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), goal {GOAL}: {verdict}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,35 @@
 """What several test folders share: a state folder of their own, a tiny trained service, the project's files."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from scheduling import PartScheduling, longest_first
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data" / "sms_spam.tsv"
 TRIDENT = str(Path(sys.executable).parent / "trident")
 
 RunTrident = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def heed_interrupts() -> None:
+    """For `preexec_fn`: a shell's background jobs, and what they start, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)  # after those of pytest-randomly
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    longest_first(items)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> PartScheduling:
+    return PartScheduling(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,6 +7,7 @@ import grpc
 import grpc.aio
 from tritonclient.grpc import service_pb2_grpc
 
+from trident_client.async_waiting import OneLoop
 from trident_client.deadline import Deadline
 from trident_client.failures import closed
 from trident_client.grpc_protocol import GrpcFailures, GrpcRequest, channel_options
@@ -22,12 +23,14 @@ class AsyncGrpcTransport:
         self._failures = GrpcFailures(settings.server)
         self._channel: Any = None
         self._stub: Any = None
+        self._loop = OneLoop()
         self._closed = False
 
     async def send(self, request: GrpcRequest, deadline: Deadline) -> Any:
         """See `Transport`."""
         if self._closed:
             raise closed()
+        self._loop.check()
         if self._stub is None:
             self._open()
         try:

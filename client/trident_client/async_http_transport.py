@@ -5,10 +5,11 @@ import ssl
 
 import aiohttp
 
+from trident_client.async_waiting import OneLoop
 from trident_client.deadline import Deadline
 from trident_client.errors import ClientError
 from trident_client.failures import Failures, closed
-from trident_client.http_protocol import HttpAnswer, HttpRequest
+from trident_client.http_protocol import HttpAnswer, HttpRequest, check_size
 from trident_client.settings import Settings
 
 
@@ -21,18 +22,22 @@ class AsyncHttpTransport:
         self._tls = settings.tls_context()
         self._failures = Failures(settings.server)
         self._session: aiohttp.ClientSession | None = None
+        self._loop = OneLoop()
         self._closed = False
 
     async def send(self, request: HttpRequest, deadline: Deadline) -> HttpAnswer:
         """See `Transport`."""
         if self._closed:
             raise closed()
+        self._loop.check()
         try:
             return await self._ask(request, deadline.left_s())
         except (TimeoutError, asyncio.TimeoutError) as error:
             raise self._failures.timed_out(deadline) from error
         except aiohttp.ClientError as error:
             raise self._ours(error) from error
+        except ValueError as error:
+            raise self._failures.foreign(error) from error
         except RuntimeError as error:  # closed meanwhile
             if self._closed:
                 raise closed() from error
@@ -56,7 +61,13 @@ class AsyncHttpTransport:
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeout_s),
         ) as answer:
-            return HttpAnswer(answer.status, answer.headers, await answer.read())
+            check_size(answer.content_length or 0)
+            pieces, size = [], 0
+            async for piece in answer.content.iter_any():
+                size += len(piece)
+                check_size(size)
+                pieces.append(piece)
+            return HttpAnswer(answer.status, answer.headers, b"".join(pieces))
 
     def _ours(self, error: aiohttp.ClientError) -> ClientError:
         """Our error for one of aiohttp's."""

@@ -5,10 +5,33 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from trident_client.errors import ClientError
 from trident_client.protocol import LOOK_AHEAD
 
 T = TypeVar("T")
 Batch = TypeVar("Batch")
+
+
+class OneLoop:
+    """Connections belong to the event loop that they were opened in."""
+
+    def __init__(self) -> None:
+        """The first call's loop is the one."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def check(self) -> None:
+        """Check that this is the loop of the calls before.
+
+        Raises:
+            ClientError: it is another.
+        """
+        running = asyncio.get_running_loop()
+        self._loop = self._loop or running
+        if self._loop is not running:
+            raise ClientError(
+                "this client was used in another event loop before; make an AsyncClient in each asyncio.run, or use "
+                "one asyncio.run for all"
+            )
 
 
 class AsyncWaiting:

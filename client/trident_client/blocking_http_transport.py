@@ -14,13 +14,14 @@ from trident_client.blocking import current_abort
 from trident_client.deadline import Deadline
 from trident_client.errors import ClientError
 from trident_client.failures import Failures, closed
-from trident_client.http_protocol import HttpAnswer, HttpRequest
+from trident_client.http_protocol import HttpAnswer, HttpRequest, check_size
 from trident_client.settings import Settings
 
 T = TypeVar("T")
 
 MOST_IDLE = 64
-ONE_PIECE_BYTES = 65_536
+ONE_PIECE_BYTES = 65_536  # at most, for a request to be sent in one
+PIECE_BYTES = 1_048_576  # of an answer whose length is not known
 
 
 class BlockingHttpTransport:
@@ -149,7 +150,7 @@ class _Connection:
         response = http.client.HTTPResponse(self._connected)  # type: ignore[arg-type]
         with contextlib.closing(response):
             response.begin()
-            answer = HttpAnswer(response.status, response.headers, response.read())
+            answer = HttpAnswer(response.status, response.headers, _read_all(response))
         if response.will_close:
             self.close()
         return answer
@@ -200,6 +201,18 @@ class _Connection:
             return tls.wrap_socket(opened, server_hostname=self._host)
         except (ssl.SSLEOFError, ConnectionResetError) as error:
             raise ssl.SSLError("it closed the connection at once") from error
+
+
+def _read_all(response: http.client.HTTPResponse) -> bytes:
+    if response.length is not None:
+        check_size(response.length)
+        return response.read()
+    pieces, size = [], 0
+    while piece := response.read(PIECE_BYTES):
+        size += len(piece)
+        check_size(size)
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 class _TimedSocket:

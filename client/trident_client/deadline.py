@@ -5,6 +5,7 @@ import time
 from trident_client.errors import InvalidRequest
 
 LONGEST_TIMEOUT_S = 86_400
+SHORTEST_ATTEMPT_S = 0.05
 
 
 class Deadline:
@@ -40,6 +41,6 @@ class Deadline:
             raise TimeoutError
         return left_s
 
-    def allows(self, pause_s: float) -> bool:
-        """Whether there is time left after a pause."""
-        return time.monotonic() + pause_s < self._end
+    def allows_attempt(self, pause_s: float) -> bool:
+        """Whether a pause leaves enough time to ask again: an attempt that is cut off hides why the last one failed."""
+        return time.monotonic() + pause_s < self._end - min(SHORTEST_ATTEMPT_S, self.timeout_s / 10)

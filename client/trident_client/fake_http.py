@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from trident_client.errors import ClientError
-from trident_client.http_protocol import DECOMPRESS, ERRORS, HEADER_LENGTH
+from trident_client.http_protocol import ERRORS, HEADER_LENGTH, decompress
 
 Answer = Callable[[Sequence[str], bytes, Mapping[str, str]], Any]
 
@@ -92,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _reply(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
         body = self.rfile.read(int(headers.get("content-length", "0")))
-        body = DECOMPRESS.get(headers.get("content-encoding", ""), bytes)(body)
+        body = decompress(body, headers.get("content-encoding"))
         parts = [unquote(part) for part in self.path.strip("/").split("/")]
         try:
             found = type(self).answer(parts[1:] if parts[0] == "v2" else parts, body, headers)

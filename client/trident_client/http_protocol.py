@@ -37,7 +37,8 @@ PROXY_ERRORS: dict[int, type[ClientError]] = {
 KEY_HEADER = "admin-key"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
-DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.decompress, "deflate": zlib.decompress}
+EITHER_COMPRESSION = zlib.MAX_WBITS | 32
+LARGEST_ANSWER_BYTES = 2**31 - 1  # what gRPC allows at most
 
 
 @dataclass(frozen=True)
@@ -143,11 +144,11 @@ class HttpProtocol:
 
     def _read_tensors(self, answer: HttpAnswer) -> dict[str, NDArray[Any]]:
         self._check(answer)
-        return read_infer_body(_content(answer), answer.headers.get(HEADER_LENGTH))[1]
+        return read_infer_body(_decompressed(answer), answer.headers.get(HEADER_LENGTH))[1]
 
     def _json(self, answer: HttpAnswer) -> Any:
         self._check(answer)
-        return json.loads(_content(answer))
+        return json.loads(_decompressed(answer))
 
     def _check(self, answer: HttpAnswer) -> None:
         """Raise the error that an answer is."""
@@ -232,16 +233,43 @@ def _model_path(model: str, version: str) -> str:
     return f"{path}/versions/{quote(version, safe='')}" if version else path
 
 
-def _content(answer: HttpAnswer) -> bytes:
-    encoding = answer.headers.get("Content-Encoding") or "identity"
-    return answer.body if encoding == "identity" else DECOMPRESS[encoding](answer.body)
+def check_size(size: int) -> None:
+    """Check that an answer is one that memory can be given to.
+
+    Raises:
+        ValueError: it is too large.
+    """
+    if size > LARGEST_ANSWER_BYTES:
+        raise ValueError(f"the answer has more than {LARGEST_ANSWER_BYTES:,} bytes")
+
+
+def decompress(body: bytes, encoding: str | None) -> bytes:
+    """What a body is without its Content-Encoding.
+
+    Raises:
+        ValueError, zlib.error: it is in another encoding, too large, or not complete.
+    """
+    if encoding in (None, "identity"):
+        return body
+    if encoding not in COMPRESS:
+        raise ValueError(f"the Content-Encoding is {encoding}; expected {' or '.join(COMPRESS)}")
+    stream = zlib.decompressobj(EITHER_COMPRESSION)
+    content = stream.decompress(body, LARGEST_ANSWER_BYTES + 1)
+    check_size(len(content))
+    if not stream.eof:
+        raise ValueError("what was compressed is cut off")
+    return content
+
+
+def _decompressed(answer: HttpAnswer) -> bytes:
+    return decompress(answer.body, answer.headers.get("Content-Encoding"))
 
 
 def _reason(answer: HttpAnswer) -> str | None:
     """What Triton says of an error; None if it is not Triton's."""
     try:
-        return in_one_line(str(json.loads(_content(answer))["error"]))
-    except (ValueError, LookupError, TypeError, OSError, zlib.error, EOFError):
+        return in_one_line(str(json.loads(_decompressed(answer))["error"]))
+    except (ValueError, LookupError, TypeError, zlib.error):
         return None
 
 

@@ -81,7 +81,9 @@ async def attempts(
             return await ask()
         except ClientError as error:
             pause_s = None if retry is None else retry.pause_s(error, attempt)
-            if pause_s is None or not deadline.allows(pause_s):
+            if pause_s is None or not deadline.allows_attempt(pause_s):
                 raise
-        await sleep(pause_s)
+            await sleep(pause_s)
+            if not deadline.allows_attempt(0):  # it was a longer sleep than asked for
+                raise
         attempt += 1

@@ -92,8 +92,9 @@ def _check_image(image: Any, position: int) -> Callable[[], bytes]:
 def _read_image(path: Path, position: int) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
-        raise InvalidRequest(f"image {position} cannot be read from {path}: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # a name may hold what no name can
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InvalidRequest(f"image {position} cannot be read from {path}: {reason}") from error
 
 
 def _column(values: Sequence[bytes]) -> NDArray[np.object_]:

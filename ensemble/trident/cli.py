@@ -18,12 +18,13 @@ from rich.table import Table
 from trident_client import TridentError
 
 from trident import __version__
+from trident.__main__ import INTERRUPTED
 from trident.embed_command import embed
 from trident.import_command import import_, new_stage
 from trident.infer_command import infer
 from trident.models_command import models
-from trident.options import AsJson, HttpPort, Repository
-from trident.output import LONE_TEXTS, print_models
+from trident.options import AnyPort, AsJson, HttpPort, Repository, Services
+from trident.output import LONE_TEXTS, print_models, printable
 from trident.server_commands import logs, status
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ app.add_typer(new, name="new")
 new.command("stage")(new_stage)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
-INTERRUPTED = 130  # as typer exits on Ctrl-C: 128 + SIGINT
-INSTALL = r"pip install '.\[train]' in Trident's folder"
+INSTALL = "pip install '.[train]' in Trident's folder"
 
 
 class EncoderName(str, Enum):
@@ -61,31 +61,38 @@ class ClassWeightsName(str, Enum):
 
 @app.command()
 def train(
-    file: Annotated[Path, typer.Argument(help="Labelled texts: .tsv, .csv or .jsonl with label and text.")],
-    name: Annotated[str, typer.Option(help="Name of the service.")],
-    services: Annotated[Path, typer.Option(help="Where service folders lie.")] = Path("services"),
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Labelled texts: .tsv, .csv or .jsonl with label and text.")
+    ],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the service.")],
+    services: Services = Path("services"),
     encoder: Annotated[
         EncoderName, typer.Option(help="minilm: frozen pretrained transformer; none: small model from scratch.")
     ] = EncoderName.minilm,
-    max_length: Annotated[int, typer.Option(min=1, max=512, help="Tokens of a text that count.")] = 128,
-    epochs: Annotated[int, typer.Option(min=1, help="At most; training stops early.")] = 200,
-    patience: Annotated[int, typer.Option(min=1, help="Epochs without improvement before it stops.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Makes the run repeatable.")] = 42,
+    max_length: Annotated[int, typer.Option(metavar="N", min=1, max=512, help="Tokens of a text that count.")] = 128,
+    epochs: Annotated[int, typer.Option(metavar="N", min=1, help="At most; training stops early.")] = 200,
+    patience: Annotated[int, typer.Option(metavar="N", min=1, help="Epochs without improvement before it stops.")] = 5,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Makes the run repeatable.")] = 42,
     class_weights: Annotated[
         ClassWeightsName, typer.Option(help="balanced: weigh rare labels up.")
     ] = ClassWeightsName.none,
     weights: Annotated[
-        Path | None, typer.Option(help="Folder of pretrained weights.", show_default="fetched once by name")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of pretrained weights.", show_default="fetched once by name"),
     ] = None,
-    text_column: Annotated[str, typer.Option(help="Column of the texts.")] = "text",
-    label_column: Annotated[str, typer.Option(help="Column of the labels.")] = "label",
+    text_column: Annotated[str, typer.Option(metavar="NAME", help="Column of the texts.")] = "text",
+    label_column: Annotated[str, typer.Option(metavar="NAME", help="Column of the labels.")] = "label",
     skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Go on without rows that are broken.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a text classifier and write its service folder.
 
+    \b
+    trident train messages.tsv --name spam
+    trident train reviews.csv --name stars --text-column body --label-column stars
+
     A folder of that name is replaced; its [serving] table, top_k and threshold are kept.
-    """
+    """  # noqa: D301 - click's mark for lines that stay as they are
     from trident.training import TrainOptions
     from trident.training import train as run
 
@@ -114,11 +121,20 @@ app.command("import")(import_)
 
 @app.command()
 def build(
-    service: Annotated[Path, typer.Argument(help="Service folder, as `trident train` writes it.")],
+    service: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Service folder, as `trident train` and `import` write it.")
+    ],
     model_repository: Repository = Path("model_repository"),
     as_json: AsJson = False,
 ) -> None:
-    """Write a service's next version into the model repository."""
+    """Write a service's next version into the model repository.
+
+    \b
+    trident build services/spam
+    trident build services/spam && trident models load spam
+
+    The second one brings it to a server that runs.
+    """  # noqa: D301
     from dataclasses import asdict
 
     from trident.repository import build as run
@@ -146,23 +162,31 @@ def build(
 def serve(
     model_repository: Repository = Path("model_repository"),
     model: Annotated[
-        list[str] | None, typer.Option(help="Load this model only; may be given several times.", show_default="all")
+        list[str] | None, typer.Option(metavar="NAME", help="Load this only; may be given again.", show_default="all")
     ] = None,
-    http_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8001,
-    metrics_port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8002,
+    http_port: AnyPort = 8000,
+    grpc_port: AnyPort = 8001,
+    metrics_port: AnyPort = 8002,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Serve the models that load.")] = False,
     tritonserver: Annotated[
         Path | None,
-        typer.Option(help="The tritonserver to start.", show_default="$TRIDENT_TRITONSERVER, PATH or the wheel"),
+        typer.Option(
+            metavar="FILE", help="The tritonserver to start.", show_default="$TRIDENT_TRITONSERVER, PATH or the wheel"
+        ),
     ] = None,
-    start_timeout: Annotated[float, typer.Option(min=1, help="Seconds that loading may take.")] = 300,
-    exit_timeout: Annotated[int, typer.Option(min=0, help="Seconds that requests may take when it stops.")] = 30,
+    start_timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Seconds that loading may take.")] = 300,
+    exit_timeout: Annotated[
+        int, typer.Option(metavar="S", min=0, help="Seconds that requests may take when it stops.")
+    ] = 30,
 ) -> None:
     """Serve a model repository on 127.0.0.1.
 
+    \b
+    trident serve
+    trident serve --model spam --http-port 9000 --grpc-port 9001
+
     It runs until Ctrl-C or `trident stop`; requests in flight finish.
-    """
+    """  # noqa: D301
     from trident.progress import bar
     from trident.server.lifecycle import Server
 
@@ -200,8 +224,12 @@ def stop(
 ) -> None:
     """Stop a running server.
 
+    \b
+    trident stop
+    trident stop --http-port 9000
+
     Requests in flight finish, then all its processes end.
-    """
+    """  # noqa: D301
     from trident.server.stopping import stop_server
 
     state = stop_server(http_port)
@@ -220,9 +248,13 @@ app.add_typer(models, name="models")
 def perf_analyzer(context: typer.Context) -> None:
     """Run NVIDIA's load generator, perf_analyzer.
 
+    \b
+    trident perf-analyzer -m spam -u 127.0.0.1:8000 --string-data hello \\
+        --shape text:1 --concurrency-range 8
+
     It gets the arguments as they are, and is fetched once if it is not installed. Without arguments it lists
     its own options; the README shows a run with real texts.
-    """
+    """  # noqa: D301
     from trident.perf_analyzer import run
 
     run(context.args)
@@ -238,8 +270,11 @@ def backend_install(
 ) -> None:
     """Copy the `tensorflow` backend to DIR/tensorflow.
 
+    \b
+    trident backend install /opt/tritonserver/backends
+
     An earlier one, or NVIDIA's library, is replaced. Nothing of Trident is needed there to serve.
-    """
+    """  # noqa: D301
     from dataclasses import asdict
 
     from trident.backend_install import install
@@ -260,14 +295,17 @@ def backend_install(
 
 @app.command()
 def demo(
-    data: Annotated[Path, typer.Option(help="Labelled texts.")] = Path("data/sms_spam.tsv"),
-    services: Annotated[Path, typer.Option(help="Where service folders lie.")] = Path("services"),
+    data: Annotated[Path, typer.Option(metavar="FILE", help="Labelled texts.")] = Path("data/sms_spam.tsv"),
+    services: Services = Path("services"),
     model_repository: Repository = Path("model_repository"),
 ) -> None:
     """Show the whole way with the service `spam`.
 
+    \b
+    trident demo
+
     Train, build, start Triton, infer over HTTP and gRPC, stop; what is there already is left as it is.
-    """
+    """  # noqa: D301
     from trident.demo import run
 
     run(data, services, model_repository)
@@ -341,21 +379,18 @@ def main() -> None:
         stderr.print("interrupted")
         sys.exit(INTERRUPTED)
     except UnicodeEncodeError as error:  # an argument of bytes that are no text
-        stderr.print(f"[bold red]error:[/] {escape(repr(error.object))} is not UTF-8; write it in UTF-8")
-        sys.exit(1)
+        _fail(f"{error.object!r} is not UTF-8; write it in UTF-8")
     except ModuleNotFoundError as error:  # the base install is the client; say what the command needs
-        stderr.print(f"[bold red]error:[/] no package '{error.name}'; install what this command needs: {INSTALL}")
-        sys.exit(1)
+        _fail(f"no package '{error.name}'; install what this command needs: {INSTALL}")
     except TridentError as error:
-        stderr.print(f"[bold red]error:[/] {escape(str(error))}")
-        sys.exit(1)
+        _fail(str(error))
     except OSError as error:  # a folder that cannot be written, a full disk
         if isinstance(error, BrokenPipeError):  # the reader of our stdout went away, as `head` does
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        else:
-            stderr.print(f"[bold red]error:[/] {escape(str(error))}")
-        sys.exit(1)
+            sys.exit(1)
+        _fail(str(error))
 
 
-if __name__ == "__main__":
-    main()
+def _fail(message: str) -> NoReturn:
+    stderr.print(f"[bold red]error:[/] {escape(printable(message))}")
+    sys.exit(1)

@@ -29,7 +29,7 @@ def embed(
         bool, typer.Option("--json", help="Print an object for each text, not only the vector.")
     ] = False,
 ) -> None:
-    """Embed texts with a running service; prints a vector a line.
+    """Embed texts with a running service, a vector a line.
 
     \b
     trident embed sentences "How do I get a refund?"

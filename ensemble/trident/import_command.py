@@ -64,7 +64,7 @@ def import_(
     custom_objects: Annotated[str | None, typer.Option(metavar="MODULE", help="With the model's own classes.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:  # fmt: skip
-    """Turn a trained model into a service folder, verified against the original.
+    """Turn a trained model into a service folder, and verify it.
 
     \b
     TASK: text-classification, text-embedding, token-classification,
@@ -113,7 +113,12 @@ def import_(
 def new_stage(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it, such as my_stage.py.")],
 ) -> None:
-    """Write the template of a stage of your own, for `import --preprocess` or `--postprocess`."""
+    """Write the template of a stage of your own.
+
+    \b
+    trident new stage my_stage.py
+    trident import model.keras --task tensors --name mine --preprocess my_stage.py
+    """  # noqa: D301
     from trident.custom_stages import new_stage as write
 
     write(path)

@@ -46,7 +46,7 @@ def infer(
     progress: Annotated[bool, typer.Option("--progress", help="Show a bar where stderr is no terminal, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object for each text, or a file's summary.")] = False,
 ) -> None:  # fmt: skip
-    """Classify texts, or the rows of a file, with a running service.
+    """Classify texts, or a file's rows, with a running service.
 
     \b
     trident infer spam "You won a free prize, call now"

@@ -20,9 +20,12 @@ from trident_client.settings import DEFAULT_URL
 from trident.errors import TridentError
 from trident.model_table import ModelRow, ModelTable
 from trident.options import AsJson, Repository, Timeout, Url
+from trident.output import printable
 
 LOAD_TIMEOUT_S = 300.0
 POLL_S = 0.1
+WIDE = 72  # characters that a row takes with everything in it
+HUNDRED = 100
 STATES = {"READY": "green", "not loaded": "dim", "LOADING": "yellow", "UNLOADING": "yellow"}
 models = typer.Typer(rich_markup_mode=None)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the model or service.", show_default=False)]
@@ -55,15 +58,19 @@ def show(
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        Console().print(_table(rows))
+        console = Console()
+        console.print(_table(rows, console.width))
 
 
 @models.command()
 def load(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = LOAD_TIMEOUT_S, as_json: AsJson = False) -> None:
-    """Load a model or service, or load it anew after its files have changed.
+    """Load a model or service.
 
     \b
+    trident models load spam
     trident build services/spam && trident models load spam
+
+    One that is loaded already is loaded anew if its files have changed.
     """  # noqa: D301
     with Client(url, timeout_s=timeout) as client:
         client.load_model(name)
@@ -72,10 +79,12 @@ def load(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = LOAD_TIMEOUT_S, 
 
 @models.command()
 def unload(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = 60.0, as_json: AsJson = False) -> None:
-    """Unload a model, or a service with its models; requests under way are answered.
+    """Unload a model, or a service with its models.
 
     \b
     trident models unload spam
+
+    Requests under way are answered.
     """  # noqa: D301
     with Client(url, timeout_s=timeout) as client:
         _unload(client, name, timeout)
@@ -89,12 +98,12 @@ def remove(
     yes: bool = typer.Option(False, "--yes", help="Do not ask."),
     as_json: AsJson = False,
 ) -> None:
-    """Remove a built service from a model repository; a server that serves it there unloads it first.
-
-    The service folder stays, so `trident build` brings it back.
+    """Remove a built service from a model repository.
 
     \b
     trident models remove spam --yes
+
+    A server that serves it there unloads it first. The service folder stays, so `trident build` brings it back.
     """  # noqa: D301
     from trident.repository import find_service
     from trident.repository import remove as run
@@ -152,7 +161,9 @@ def _watch(table: ModelTable, interval_s: float, as_json: bool) -> None:
     """Show the models again and again; a server that is away for a while is waited for."""
     rates = _Rates()
     rows: list[ModelRow] = []
-    with Live(console=Console(), auto_refresh=False) if not as_json else nullcontext() as live:
+    console = Console()
+    live = Live(console=console, auto_refresh=False) if console.is_terminal and not console.is_dumb_terminal else None
+    with live if live is not None and not as_json else nullcontext():
         try:
             while True:
                 trouble = ""
@@ -161,10 +172,13 @@ def _watch(table: ModelTable, interval_s: float, as_json: bool) -> None:
                     rates.update(rows)
                 except (ConnectError, RequestTimeout) as error:
                     trouble = str(error)
-                if live is not None:
-                    live.update(_table(rows, rates, trouble), refresh=True)
-                elif not trouble:
-                    print(json.dumps([asdict(row) | {"requests_per_s": rates.of(row)} for row in rows]), flush=True)
+                if as_json:
+                    if not trouble:
+                        print(json.dumps([asdict(row) | {"requests_per_s": rates.of(row)} for row in rows]), flush=True)
+                elif live is not None:
+                    live.update(_table(rows, console.width, rates, trouble), refresh=True)
+                else:
+                    console.print(_table(rows, console.width, rates, trouble))
                 time.sleep(interval_s)
         except KeyboardInterrupt:
             return
@@ -194,24 +208,42 @@ class _Rates:
         return self._rates.get((row.name, row.version))
 
 
-def _table(rows: Sequence[ModelRow], rates: _Rates | None = None, trouble: str = "") -> Group:
-    """A table that fits into 80 columns, and below it why models are not ready."""
+def _table(rows: Sequence[ModelRow], width: int, rates: _Rates | None = None, trouble: str = "") -> Group:
+    """A table, and below it why models are not ready; in a narrow terminal without what matters least."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for heading in ("model", "ver", "state", "backend"):
+    table.add_column("model", overflow="fold")
+    for heading in ("ver", "state"):
         table.add_column(heading, no_wrap=True)
-    numbers = ["req", "fail", "ms", "queue", "rows"]
-    for heading in [*numbers, "req/s"] if rates is not None else numbers:
+    wide = width >= WIDE
+    if wide:
+        table.add_column("backend", no_wrap=True)
+    for heading in [
+        "req",
+        "fail",
+        "ms",
+        *(["queue", "rows"] if wide else []),
+        *(["req/s"] if rates is not None else []),
+    ]:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        state = f"[{STATES.get(row.state, 'red')}]{row.state}[/]"
-        cells = [escape(row.name), row.version, state, row.backend, f"{row.requests:,}", f"{row.failures:,}"]
-        cells += [_number(row.latency_ms), _number(row.queue_ms), _number(row.batch_size)]
-        if rates is not None:
-            cells.append(_number(rates.of(row)))
+        state = "[dim]?[/]" if trouble else f"[{STATES.get(row.state, 'red')}]{row.state}[/]"
+        cells = [escape(row.name), row.version, state, *([row.backend] if wide else [])]
+        cells += [_short(row.requests), _short(row.failures), _short(row.latency_ms)]
+        cells += [_short(row.queue_ms), _short(row.batch_size)] if wide else []
+        cells += [_short(rates.of(row))] if rates is not None else []
         table.add_row(*cells)
     notes = [f"{row.name}: {row.reason}" for row in rows if row.reason]
-    return Group(table, *map(escape, notes), *([f"[red]{escape(trouble)}[/]"] if trouble else []))
+    lines = [escape(printable(note)) for note in notes]
+    return Group(table, *lines, *([f"[red]{escape(printable(trouble))}[/]"] if trouble else []))
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:,.2f}"
+def _short(value: float | None) -> str:
+    """A number in at most six characters; `--json` has all of it."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value < HUNDRED:
+        return f"{value:.2f}"
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= 10 * size:
+            return f"{value / size:.{0 if value >= HUNDRED * size else 1}f}{unit}"
+    return f"{value:,.0f}"

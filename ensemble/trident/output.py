@@ -1,6 +1,7 @@
 """What the commands print for people: tables of models and of predictions."""
 
 import shutil
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,17 @@ LONE_TEXTS = (
 TEXT_WIDTH = 40  # at least; more where the terminal is wider
 
 
+def printable(text: str) -> str:
+    """A text without what a terminal would obey: control characters, as an escape sequence begins with, are spelt."""
+    return "".join(repr(char)[1:-1] if unicodedata.category(char) == "Cc" and char != "\n" else char for char in text)
+
+
 def print_models(models: "Sequence[ModelStatus]") -> None:
     """Print a table of models with their state."""
     table = Table("model", "version", "state")
     for model in models:
         color = "green" if model.state == "READY" else "red"
-        reason = f"  {escape(model.reason)}" if model.reason else ""
+        reason = f"  {escape(printable(model.reason))}" if model.reason else ""
         table.add_row(model.name, model.version, f"[{color}]{model.state}[/]{reason}")
     Console().print(table)
 
@@ -43,10 +49,10 @@ def print_predictions(texts: Sequence[str], predictions: Sequence[Prediction], *
     if header:
         print(f"{'label':<{width}} {'score':<7} text")
     for text, prediction in zip(texts, predictions, strict=True):
-        folded = " ".join(text.split())
+        folded = printable(" ".join(text.split()))
         shown = folded if len(folded) <= room else folded[: room - 1] + "…"
         if not prediction.labels:
             print(f"{'(none)':<{width}} {'':<7} {shown}".rstrip())
         for label, score in zip(prediction.labels, prediction.scores, strict=True):
-            print(f"{label:<{width}} {score:<7.4f} {shown}".rstrip())
+            print(f"{printable(label):<{width}} {score:<7.4f} {shown}".rstrip())
             shown = ""

@@ -17,6 +17,7 @@ from trident_client.settings import without_secrets
 from trident.errors import TridentError
 from trident.model_table import ModelTable
 from trident.options import AsJson, HttpPort, Timeout
+from trident.output import printable
 from trident.server.state import ServerState, log_of, logged_ports, running_servers
 
 FOLLOW_S = 0.25
@@ -58,11 +59,13 @@ def status(
     timeout: Timeout = 5.0,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether the servers are live and ready; the exit status is 0 if all are, else 1.
+    """Say whether the servers are live and ready.
 
     \b
     trident status
     trident status --url grpc://127.0.0.1:8001 && echo ready
+
+    The exit status is 0 if all are, else 1.
     """  # noqa: D301 - click's mark for lines that stay as they are
     found = [_ask(url, timeout, None)] if url else [_ask(None, timeout, state) for state in running_servers()]
     if as_json:
@@ -99,7 +102,7 @@ def _describe(entry: ServerStatus) -> str:
     state = "[green]ready[/]" if entry.ready else "[yellow]live, not ready[/]" if entry.live else "[red]no answer[/]"
     lines = [f"{entry.url}  {state}" + (f", {entry.models} models" if entry.live else "")]
     if entry.trouble:
-        lines.append(f"  {escape(entry.trouble)}")
+        lines.append(f"  {escape(printable(entry.trouble))}")
     if entry.pid is not None:
         lines.append(f"  serves {escape(entry.model_repository or '')}, process {entry.pid}")
         lines.append(f"  log {escape(entry.log or '')}")
@@ -111,20 +114,20 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="The last ones.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")] = False,
 ) -> None:
-    """Show the log of a server that runs here, or of the last one that did; it is kept for a week.
+    """Show the log of a server that runs, or ran, here.
 
     \b
     trident logs --follow
     trident logs -n 1000 | grep "Model 'spam'"
+
+    The log of the last server that ran is kept for a week.
     """  # noqa: D301
     path = _find_log(http_port)
-    with path.open("rb") as file:
-        file.seek(_tail(path, lines))
-        try:
-            for block in _blocks(file.fileno(), follow):
-                os.write(1, block)
-        except KeyboardInterrupt:
-            return
+    try:
+        for block in _blocks(path, _tail(path, lines), follow):
+            os.write(1, block)
+    except KeyboardInterrupt:
+        return
 
 
 def _find_log(http_port: int | None) -> Path:
@@ -161,12 +164,16 @@ def _tail(path: Path, lines: int) -> int:
     return 0
 
 
-def _blocks(descriptor: int, follow: bool) -> Iterator[bytes]:
+def _blocks(path: Path, position: int, follow: bool) -> Iterator[bytes]:
+    """What stands behind a position; a server that starts anew on the same port begins its log anew."""
     while True:
-        block = os.read(descriptor, BLOCK_BYTES)
-        if block:
-            yield block
-        elif not follow:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < position:
+                position = 0
+            file.seek(position)
+            while block := file.read(BLOCK_BYTES):
+                position += len(block)
+                yield block
+        if not follow:
             return
-        else:
-            time.sleep(FOLLOW_S)
+        time.sleep(FOLLOW_S)

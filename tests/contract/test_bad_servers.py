@@ -1,6 +1,7 @@
 """Servers that cannot be reached, do not answer, answer half or speak another language: over real sockets."""
 
 import asyncio
+import gzip
 import os
 import shutil
 import signal
@@ -32,10 +33,12 @@ from trident_client import (
     Retry,
     ServerError,
     Unavailable,
+    http_protocol,
 )
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 MODELS = Path(__file__).parent.parent / "models"
+BOMB = gzip.compress(b" " * 1_000_000)
 X = {"x": np.array([[b"a"]], dtype=object)}
 HTML = b"HTTP/1.1 %s\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
 Ask = Callable[..., Any]
@@ -202,6 +205,15 @@ def test_a_server_that_is_back_is_found_again(ask: Ask, protocol: str, server: S
         back[0].close()
 
 
+def test_a_client_of_another_event_loop_is_refused(protocol: str, server: Server) -> None:
+    client = AsyncClient(server.http_url if protocol == "http" else server.grpc_url)
+    assert asyncio.run(client.is_server_live())
+    with pytest.raises(
+        ClientError, match=r"used in another event loop before; make an AsyncClient in each asyncio.run"
+    ):
+        asyncio.run(client.is_server_live())
+
+
 # -- others than Triton ----------------------------------------------------------------------------------------------
 
 
@@ -242,6 +254,23 @@ def test_one_that_answers_nonsense(ask: Ask, answer: bytes) -> None:
     with Peer(answering(answer)) as peer:
         message = failure(ServerError, ask, f"http://{peer.address}")
     assert message.startswith(f"http://{peer.address} does not answer as Triton does: ")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n{",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"400\r\n" + b"x" * 1024 + b"\r\n" + b"0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1024,
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%s" % (len(BOMB), BOMB),
+    ],
+    ids=["announced", "chunked", "without a length", "compressed"],
+)
+def test_one_that_answers_more_than_memory_holds(ask: Ask, answer: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "LARGEST_ANSWER_BYTES", 1000)
+    with Peer(answering(answer)) as peer:
+        message = failure(ServerError, ask, f"http://{peer.address}")
+    assert "the answer has more than 1,000 bytes" in message
 
 
 def test_http_on_the_grpc_port(ask: Ask, server: Server) -> None:
@@ -328,9 +357,9 @@ def test_a_model_that_disappears_between_two_calls(ask: Ask, protocol: str, serv
 
 
 def test_a_model_whose_process_has_died(ask: Ask, tmp_path: Path) -> None:
-    """On a server of its own, which would not mend it."""
+    """On a server of its own, which would not mend it, and waits in vain for the dead when it stops."""
     shutil.copytree(MODELS / "identity", tmp_path / "identity")
-    with Server(tmp_path, http_port=0, grpc_port=0, metrics_port=0) as running:
+    with Server(tmp_path, http_port=0, grpc_port=0, metrics_port=0, exit_timeout_s=1) as running:
         for url in (running.http_url, running.grpc_url):
             assert ask(url) == [[b"a"]]
         for line in processes(running.shm_prefix):

@@ -3,14 +3,16 @@
 import csv
 import json
 import os
+import random
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import TRIDENT, RunTrident
+from conftest import DATA, TRIDENT, RunTrident, heed_interrupts
 from trident.server.lifecycle import Server
 
 SPAM = "WINNER!! You have been selected to receive a £900 prize, call 09061701461 now to claim"
@@ -70,6 +72,35 @@ def test_infer_scores_a_file(trident: RunTrident, url: str, tmp_path: Path, kind
     assert errors == [{"line": 1202, "reason": "1 fields; expected 2"}]
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_run_that_is_killed_goes_on(trident: RunTrident, url: str, tmp_path: Path, kind: str) -> None:
+    messages = DATA.read_text(encoding="utf-8").splitlines()[1:]
+    texts = [f"{number} {line.partition(chr(9))[2]}" for number, line in enumerate(messages * 3)]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    line = ["infer", "tiny", "--input", "texts.jsonl", "--concurrency", "2", "--url", url]
+    whole = trident(*line, "--output", f"whole.{kind}", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    chance = random.Random(seed := random.randrange(2**32))
+    resumed = [TRIDENT, *line, "--output", f"out.{kind}", "--resume"]
+    kills = 0
+    while True:
+        running = subprocess.Popen(resumed, cwd=tmp_path, stdout=subprocess.DEVNULL)
+        try:
+            running.wait(chance.uniform(0.8, 2.5) if kills < 8 else None)
+            break
+        except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGKILL)
+            running.wait()
+            kills += 1
+    assert kills > 0, f"seed {seed}"
+    assert running.returncode == 0, f"seed {seed}"
+    expected, found = ((_csv if kind == "csv" else _parquet)(tmp_path / f"{name}.{kind}") for name in ("whole", "out"))
+    assert [row["text"] for row in found] == texts, f"seed {seed}"
+    assert [row["label"] for row in found] == [row["label"] for row in expected], f"seed {seed}"
+    scores = [[float(row["score"]) for row in rows] for rows in (found, expected)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-5), f"seed {seed}"
+
+
 def _csv(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -101,6 +132,19 @@ def test_a_reader_that_goes_away_ends_it_quietly(server: Server) -> None:
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
     assert result.stdout.split() == ["label", "score", "text"]
     assert result.stderr == ""
+
+
+def test_ctrl_c_counts_from_the_beginning(tmp_path: Path) -> None:
+    (tmp_path / "rich.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    result = subprocess.run(
+        [TRIDENT, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        preexec_fn=heed_interrupts,
+    )
+    assert (result.returncode, result.stderr) == (130, "interrupted\n")
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TRIDENT, RunTrident
+from conftest import TRIDENT, RunTrident, heed_interrupts
 from leftovers import leftovers
+from trident.models_command import _short
 from trident.server.lifecycle import Server
 from trident_client import Client
 
@@ -74,9 +75,37 @@ def test_the_table_fits_into_eighty_columns_and_says_what_is_wrong(trident: RunT
     assert any(line.startswith("broken: ") and "no such luck" in line for line in lines)
 
 
+@pytest.mark.parametrize(("columns", "headings"), [(40, "model ver state req fail ms"), (80, "queue rows")])
+def test_the_table_has_what_the_terminal_has_room_for(
+    trident: RunTrident, url: str, columns: int, headings: str
+) -> None:
+    result = trident("models", "--url", url, env=os.environ | {"COLUMNS": str(columns)})
+    head = next(line for line in result.stdout.splitlines() if line.strip())
+    assert " ".join(head.split()).endswith(headings)
+    assert "…" not in result.stdout.partition("broken: ")[0]
+
+
+def test_numbers_take_six_characters() -> None:
+    values = (None, 0, 0.123, 99.99, 100.4, 9999.0, 12_345, 99_999, 123_456, 999_999, 1_234_567, 98_765_432_100)
+    shown = ("", "0", "0.12", "99.99", "100", "9,999", "12.3k", "100.0k", "123k", "1000k", "1235k", "98.8G")
+    assert tuple(map(_short, values)) == shown
+
+
+def test_watch_without_a_terminal_prints_table_after_table(own: Server) -> None:
+    command = [TRIDENT, "models", "--watch", "--interval", "0.2", "--url", own.http_url]
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
+    assert watching.stdout is not None
+    heads = 0
+    while heads < 3:
+        heads += "req/s" in watching.stdout.readline()
+    watching.send_signal(signal.SIGINT)
+    watching.communicate(timeout=30)
+    assert watching.returncode == 0
+
+
 def test_watch_shows_rates_until_it_is_interrupted(own: Server) -> None:
     command = [TRIDENT, "models", "--watch", "--json", "--interval", "0.3", "--url", own.http_url]
-    watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     assert watching.stdout is not None
     first = {row["name"]: row for row in json.loads(watching.stdout.readline())}
     assert first["identity"]["requests_per_s"] is None
@@ -90,10 +119,6 @@ def test_watch_shows_rates_until_it_is_interrupted(own: Server) -> None:
     watching.communicate(timeout=30)
     assert watching.returncode == 0
     assert max(rates) > 0
-
-
-def _heed_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 
 
 def test_a_service_is_unloaded_with_its_models_and_loaded_again(trident: RunTrident, url: str) -> None:
@@ -188,7 +213,7 @@ def test_logs_shows_the_last_lines_and_follows(trident: RunTrident, own: Server)
     assert trident("logs", "--http-port", port, "-n", 10**6).stdout.splitlines() == lines
     assert trident("logs", "--http-port", port, "-n", 0).stdout == ""
     command = [TRIDENT, "logs", "--http-port", str(port), "-n", "1", "--follow"]
-    following = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts)
+    following = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
     assert following.stdout is not None
     assert following.stdout.readline()  # it has begun
     with Client(own.http_url) as client:
@@ -197,6 +222,27 @@ def test_logs_shows_the_last_lines_and_follows(trident: RunTrident, own: Server)
             time.sleep(0.05)
         client.load_model("identity")
     assert any("identity" in line for line in iter(following.stdout.readline, ""))
+    following.send_signal(signal.SIGINT)
+    following.communicate(timeout=30)
+    assert following.returncode == 0
+
+
+def test_a_log_that_begins_anew_is_followed(tmp_path: Path) -> None:
+    log = tmp_path / "servers" / "1234" / "tritonserver.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("first server\n")
+    command = [TRIDENT, "logs", "--http-port", "1234", "--follow"]
+    following = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+        env=os.environ | {"TRIDENT_STATE_DIR": str(tmp_path)},
+    )
+    assert following.stdout is not None
+    assert following.stdout.readline() == "first server\n"
+    log.write_text("second\n")
+    assert following.stdout.readline() == "second\n"
     following.send_signal(signal.SIGINT)
     following.communicate(timeout=30)
     assert following.returncode == 0

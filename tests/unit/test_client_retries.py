@@ -21,6 +21,8 @@ from trident_client import (
     ServerError,
     Unavailable,
 )
+from trident_client.deadline import Deadline
+from trident_client.retries import attempts
 from trident_client.testing import FakeServer
 
 QUICK = Retry(attempts=3, base_s=0.001, max_s=0.002)
@@ -90,6 +92,22 @@ def test_no_attempt_begins_after_the_deadline(ask: Any, server: FakeServer) -> N
     with pytest.raises(Unavailable):
         ask(server, retry=Retry(attempts=100, base_s=0.2, max_s=0.2), timeout_s=0.5)
     assert 2 <= len(server.requests) <= 6  # of the hundred
+
+
+def test_a_sleep_that_ends_late_does_not_hide_the_last_error() -> None:
+    asked = 0
+
+    async def ask() -> None:
+        nonlocal asked
+        asked += 1
+        raise ConnectError("nobody is there")
+
+    async def oversleep(seconds: float) -> None:
+        await asyncio.sleep(seconds + 0.5)
+
+    with pytest.raises(ConnectError, match="nobody is there"):
+        asyncio.run(attempts(ask, Retry(attempts=9, base_s=0.01, max_s=0.01), Deadline(0.5), oversleep))
+    assert asked == 1
 
 
 @both

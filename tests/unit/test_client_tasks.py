@@ -70,6 +70,7 @@ def test_arrays_are_encoded_without_loss(shape: tuple[int, ...]) -> None:
         (np.zeros((5, 7), np.uint8), r"image 0 is uint8 \[7\]"),
         (b"GIF", "images is one bytes object; expected a list of them"),
         (["nowhere.png"], "image 0 cannot be read from nowhere.png: No such file or directory"),
+        (["a\0b.png"], "image 0 cannot be read from a\0b.png: embedded null byte"),
     ],
 )
 def test_what_is_no_image_is_refused(server: FakeServer, client: Client, images: Any, message: str) -> None:

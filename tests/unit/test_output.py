@@ -31,6 +31,11 @@ def test_the_columns_fit_the_longest_label(capsys: pytest.CaptureFixture[str]) -
     assert head.index("score") == first.index("0.5") == second.index("0.5") == 17
 
 
+def test_a_text_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_predictions(["\x1b[2J\x07 é 👩\u200d🚀"], [Prediction(("s\x9bpam",), (1.0,))], header=False)
+    assert capsys.readouterr().out == "s\\x9bpam     1.0000  \\x1b[2J\\x07 é 👩\u200d🚀\n"
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [("a\n b\t c", "a b c"), ("x" * 70, "x" * 70), ("x" * 71, "x" * 69 + "…")],

@@ -5,6 +5,7 @@ import json
 import os
 import pkgutil
 import random
+import resource
 import signal
 import subprocess
 import time
@@ -16,7 +17,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import scoring_server
-from conftest import TRIDENT
+from conftest import TRIDENT, heed_interrupts
 from scoring_server import ScoringServer, expected
 from trident.errors import ScoringError
 from trident.scoring import loop
@@ -365,7 +366,8 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(
 def test_ctrl_c_can_be_gone_on_from(frail: ScoringServer, folder: Path) -> None:
     frail.delay_s = 0.05
     line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", frail.url]
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(line, preexec_fn=heed_interrupts, **streams) as started:
         wait_for(folder / "out.csv.progress.json")
         started.send_signal(signal.SIGINT)
         _, said = started.communicate(timeout=30)
@@ -495,6 +497,49 @@ def test_an_input_that_changes_meanwhile_is_no_success(frail: ScoringServer, fol
         _, said = started.communicate(timeout=60)
     assert (started.returncode, "rows.csv changed while it was read" in said) == (1, True), said
     assert not (folder / "out.csv").exists()
+
+
+def test_an_output_that_appears_meanwhile_is_not_replaced(frail: ScoringServer, folder: Path) -> None:
+    frail.delay_s = 0.05
+    line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", frail.url]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as started:
+        wait_for(folder / "out.csv.progress.json")
+        (folder / "out.csv").write_text("mine")
+        frail.delay_s = 0.0
+        _, said = started.communicate(timeout=60)
+    assert (started.returncode, "out.csv appeared while this run went on; move it" in said) == (1, True), said
+    assert (folder / "out.csv").read_text() == "mine"
+    (folder / "out.csv").rename(folder / "mine.csv")
+    score(frail, Job("spam", "rows.csv", "out.csv", resume=True))
+    assert table(folder / "out.csv") == everything()
+
+
+def test_what_a_run_replaces_it_replaces_after_an_interruption_too(frail: ScoringServer, folder: Path) -> None:
+    (folder / "out.csv").write_text("old")
+    frail.answers = 20
+    with pytest.raises(Unavailable):
+        score(frail, Job("spam", "rows.csv", "out.csv", overwrite=True))
+    assert (folder / "out.csv").read_text() == "old"
+    frail.answers = None
+    score(frail, Job("spam", "rows.csv", "out.csv", resume=True))
+    assert table(folder / "out.csv") == everything()
+
+
+def test_a_file_larger_than_memory_is_scored(server: ScoringServer, folder: Path) -> None:
+    memory, row = 400_000_000, "x" * 100_000
+    with (folder / "large.jsonl").open("w") as file:
+        for number in range(memory // len(row) + 500):
+            file.write(json.dumps({"text": f"{number} {row}"}) + "\n")
+    assert (folder / "large.jsonl").stat().st_size > memory
+
+    def have_little() -> None:
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+
+    line = ("spam", "--input", "large.jsonl", "--output", "large.csv", "--json")
+    result = command(server, *line, preexec_fn=have_little)
+    assert json.loads(result.stdout)["rows"] == memory // len(row) + 500, result.stderr
+    (folder / "large.jsonl").unlink()
+    (folder / "large.csv").unlink()
 
 
 def test_only_regular_files_are_written_and_links_are_followed(server: ScoringServer, folder: Path) -> None:

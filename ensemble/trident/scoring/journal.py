@@ -20,6 +20,7 @@ class Done:
         bad_rows: in the file of errors.
         output: the sink's mark.
         errors: bytes of the file of errors.
+        replaces: whether the output may replace what had its name when the run began.
         complete: nothing is left to do but to give the output its name.
     """
 
@@ -29,6 +30,7 @@ class Done:
     bad_rows: int = 0
     output: int = 0
     errors: int = 0
+    replaces: bool = False
     complete: bool = False
 
 
@@ -59,18 +61,18 @@ class Journal:
             raise
         sync_folder(self._path.parent)
 
-    def load(self) -> Done:
-        """What an interrupted run has done; nothing if it came to no checkpoint.
+    def load(self) -> Done | None:
+        """What an interrupted run has done; None if there was none.
 
         Raises:
             ScoringError: it was about another input or other settings, or the file is no journal.
         """
         if not self._path.exists():
-            return Done()
+            return None
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             about, done = dict(content["about"]), Done(**content["done"])
-            if any(type(value) is not int or value < 0 for value in list(asdict(done).values())[:-1]):
+            if any(not isinstance(value, int) or value < 0 for value in asdict(done).values()):
                 raise ValueError(f"done is {content['done']}")
         except (ValueError, TypeError, KeyError) as error:
             raise ScoringError(f"{self._path} is no journal ({error!r}); start anew with --overwrite") from None

@@ -104,9 +104,10 @@ class FileTarget:
         with ExitStack() as opened:
             lock = opened.enter_context(places.errors.open("ab"))  # is there during all of a run
             self._lock(lock)
-            self.done = journal.load() if resume else Done()
+            interrupted = journal.load() if resume else None
+            self.done = interrupted or Done(replaces=places.output.exists())
             self._was_complete = self.done.complete
-            if self.done == Done():
+            if interrupted is None:
                 places.discard_part()
                 journal.save(self.done)  # before there is a part, so that nobody takes it for a stranger's
             self._errors = opened.enter_context(open_at(places.errors, self.done.errors))
@@ -132,7 +133,8 @@ class FileTarget:
 
     def checkpoint(self, position: int, lines: int, rows: int, bad_rows: int) -> None:
         """See `Target.checkpoint`."""
-        self._save(Done(position, lines, rows, bad_rows, self._sink.sync(), fsync(self._errors)))
+        output, errors = self._sink.sync(), fsync(self._errors)
+        self._save(Done(position, lines, rows, bad_rows, output, errors, self.done.replaces))
 
     def finish(self) -> None:
         """Give the complete output its name; whatever interrupts this, the next run does the rest."""
@@ -142,6 +144,10 @@ class FileTarget:
         if not self._sink.ready.exists() and not (self._was_complete and self._places.output.exists()):
             raise ScoringError(f"{self._sink.ready} is gone, and with it what was scored; start anew with --overwrite")
         if self._sink.ready.exists():
+            if self._places.output.exists() and not self.done.replaces:
+                raise ScoringError(
+                    f"{self._places.output} appeared while this run went on; move it, then go on with --resume"
+                )
             os.replace(self._sink.ready, self._places.output)
             sync_folder(self._places.output.parent)
         self._places.discard_part()
