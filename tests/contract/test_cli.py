@@ -6,8 +6,8 @@ import os
 import random
 import re
 import shutil
-import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -82,23 +82,26 @@ def test_a_run_that_is_killed_goes_on(trident: RunTrident, url: str, tmp_path: P
     assert whole.returncode == 0, whole.stderr
     chance = random.Random(seed := random.randrange(2**32))
     resumed = [TRIDENT, *line, "--output", f"out.{kind}", "--resume"]
-    kills = 0
-    while True:
-        running = subprocess.Popen(resumed, cwd=tmp_path, stdout=subprocess.DEVNULL)
-        try:
-            running.wait(chance.uniform(0.8, 2.5) if kills < 8 else None)
+    journal = tmp_path / f"out.{kind}.progress.json"
+    for share in (0, *sorted(chance.uniform(0, 0.8) for _ in range(3))):
+        with subprocess.Popen(resumed, cwd=tmp_path, stdout=subprocess.DEVNULL) as running:
+            while _rows_done(journal) < share * len(texts) or not journal.exists():
+                assert running.poll() is None, f"seed {seed}"
+            time.sleep(chance.uniform(0, 0.05))
+            running.kill()
+        if not journal.exists():  # it was done before the kill
             break
-        except subprocess.TimeoutExpired:
-            running.send_signal(signal.SIGKILL)
-            running.wait()
-            kills += 1
-    assert kills > 0, f"seed {seed}"
-    assert running.returncode == 0, f"seed {seed}"
+    else:
+        assert subprocess.run(resumed, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0, f"seed {seed}"
     expected, found = ((_csv if kind == "csv" else _parquet)(tmp_path / f"{name}.{kind}") for name in ("whole", "out"))
     assert [row["text"] for row in found] == texts, f"seed {seed}"
     assert [row["label"] for row in found] == [row["label"] for row in expected], f"seed {seed}"
     scores = [[float(row["score"]) for row in rows] for rows in (found, expected)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-5), f"seed {seed}"
+
+
+def _rows_done(journal: Path) -> int:
+    return int(json.loads(journal.read_text())["done"]["rows"]) if journal.exists() else 0
 
 
 def _csv(path: Path) -> list[dict[str, str]]:

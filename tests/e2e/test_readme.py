@@ -51,7 +51,7 @@ def session(part: str) -> list[tuple[str, list[str]]]:
 
 def skeleton(text: str) -> str:
     """A text without what may differ from run to run: numbers and the width of blanks."""
-    return " ".join(re.sub(r"\d+(\.\d+)?(e-\d+)?", "#", text).split())
+    return " ".join(re.sub(r"\d[\d,]*(\.\d+)?(e-\d+)?", "#", text).split())
 
 
 class Terminal:

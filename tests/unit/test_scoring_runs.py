@@ -537,6 +537,7 @@ def test_a_file_larger_than_memory_is_scored(server: ScoringServer, folder: Path
 
     line = ("spam", "--input", "large.jsonl", "--output", "large.csv", "--json")
     result = command(server, *line, preexec_fn=have_little)
+    assert result.returncode == 0, (result.returncode, result.stderr)
     assert json.loads(result.stdout)["rows"] == memory // len(row) + 500, result.stderr
     (folder / "large.jsonl").unlink()
     (folder / "large.csv").unlink()

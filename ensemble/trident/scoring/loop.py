@@ -14,7 +14,8 @@ from trident.scoring.targets import Target
 
 AHEAD_ROWS = 100_000  # read and not yet written, at most: more than a scorer has under way
 AHEAD_BYTES = 2**26
-WRITTEN_AT_ONCE = 1024
+WRITTEN_AT_ONCE = 1024  # rows, or
+WRITTEN_AT_ONCE_BYTES = 2**22
 SHOWN_EVERY_S = 0.1
 # An interruption costs a second's work or a hundredth of all, and there are not more than some hundred checkpoints.
 CHECKPOINT_EVERY_S = 1.0
@@ -36,6 +37,7 @@ class Loop:
         self._ahead: deque[Row | BadRow] = deque()  # read, in order; what leads it is not yet settled
         self._ahead_bytes = 0
         self._scored: list[Scored] = []
+        self._scored_bytes = 0
         self._position, self._lines = done.position, done.lines
         self.rows, self.bad_rows = done.rows, done.bad_rows
         self._began = self._saved = self._shown = time.monotonic()
@@ -90,6 +92,7 @@ class Loop:
             self._refuse(row.line, str(answer))
         else:
             self._scored.append(Scored(row.values, answer))
+            self._scored_bytes += row.size_bytes
             self.rows += 1
         self._reached(row)
 
@@ -106,7 +109,7 @@ class Loop:
 
     def _reached(self, row: Row | BadRow) -> None:
         self._position, self._lines = row.end, row.lines
-        if len(self._scored) >= WRITTEN_AT_ONCE:
+        if len(self._scored) >= WRITTEN_AT_ONCE or self._scored_bytes >= WRITTEN_AT_ONCE_BYTES:
             self._write()
         now = time.monotonic()
         if now - self._shown >= SHOWN_EVERY_S:
@@ -118,7 +121,7 @@ class Loop:
     def _write(self) -> None:
         if self._scored:
             self._target.write(self._scored)
-            self._scored = []
+            self._scored, self._scored_bytes = [], 0
 
     def _checkpoint(self) -> None:
         self._write()
