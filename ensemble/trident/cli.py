@@ -167,6 +167,7 @@ def serve(
     http_port: AnyPort = 8000,
     grpc_port: AnyPort = 8001,
     metrics_port: AnyPort = 8002,
+    health_port: AnyPort = 0,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="Serve the models that load.")] = False,
     tritonserver: Annotated[
         Path | None,
@@ -185,7 +186,8 @@ def serve(
     trident serve
     trident serve --model spam --http-port 9000 --grpc-port 9001
 
-    It runs until Ctrl-C or `trident stop`; requests in flight finish.
+    It runs until Ctrl-C or `trident stop`; requests in flight finish. Processes of models that die or hang are
+    replaced, and so is Triton's own.
     """  # noqa: D301
     from trident.progress import bar
     from trident.server.lifecycle import Server
@@ -198,11 +200,13 @@ def serve(
                 http_port=http_port,
                 grpc_port=grpc_port,
                 metrics_port=metrics_port,
+                health_port=health_port,
                 keep_going=keep_going,
                 tritonserver=tritonserver,
                 start_timeout_s=start_timeout,
                 exit_timeout_s=exit_timeout,
                 on_progress=update,
+                events=sys.stderr,
             )
             server.start()
     except KeyboardInterrupt:
@@ -315,6 +319,7 @@ def _serve(server: "Server") -> None:
     """Show what is served and wait for the end."""
     print_models(server.model_status())
     print(f"HTTP {server.http_url}   gRPC {server.grpc_url}   metrics {server.metrics_url}")
+    print(f"health {server.health_url}")
     print(f"log  {server.log}", flush=True)
     stderr.print("Ctrl-C or `trident stop` ends it.")
     status = server.wait()

@@ -15,6 +15,7 @@ from trident.probing import has_lengths, pad_values
 from trident.service import STEPS, Service, Serving, Spec
 
 HEADER = "# Written by `trident build` from service.toml; change that and build again.\n"
+HANG_PARAMETER = "HANG_TIMEOUT_S"  # `trident serve` reads it; to Triton it means nothing
 WARM_LENGTH = 8  # tokens of the first call
 
 
@@ -113,6 +114,7 @@ def _ensemble(spec: Spec, pipeline: Pipeline, version: int, *, lone: bool) -> pb
     # Texts of one request are padded to the longest of them, which a model must bear.
     message = pb.ModelConfig(name=spec.name, platform="ensemble", max_batch_size=min(size, 1) if lone else size)
     message.version_policy.specific.versions.append(version)
+    message.parameters[HANG_PARAMETER].string_value = f"{spec.serving.hang_timeout_s:g}"
     for tensor in pipeline.inputs:
         _add(message.input, tensor)
     for tensor in pipeline.outputs:

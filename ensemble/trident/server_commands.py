@@ -1,10 +1,11 @@
 """`trident status` and `trident logs`: the servers of this user, or one at a URL."""
 
+import contextlib
 import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,7 @@ class ServerStatus:
         pid: of its supervisor; None if it is not one of this user's on this machine.
         model_repository: what it serves; likewise.
         log: its log; likewise.
+        restarts: model, or tritonserver → how often a process that died or hung was replaced; likewise.
     """
 
     url: str
@@ -49,6 +51,7 @@ class ServerStatus:
     pid: int | None = None
     model_repository: str | None = None
     log: str | None = None
+    restarts: dict[str, int] | None = None
 
 
 def status(
@@ -80,22 +83,30 @@ def status(
 
 
 def _ask(url: str | None, timeout_s: float, state: ServerState | None) -> ServerStatus:
+    from trident.server.health import read_health
+
     url = url or f"http://127.0.0.1:{state.http_port if state else 0}"
     live = ready = False
-    models, not_ready, trouble = 0, list[str](), ""
+    models = 0
+    faults: dict[str, str] = {}
     try:
         with Client(url, timeout_s=timeout_s, retry=None) as client:
             live, ready = client.is_server_live(), client.is_server_ready()
             rows = ModelTable(client).read()
             models = sum(row.state == "READY" for row in rows)
             broken = [row for row in rows if row.state not in ("READY", "not loaded") and row.reason != "unloaded"]
-            not_ready = [row.name for row in broken]
-            trouble = "; ".join(f"{row.name}: {row.reason or row.state}" for row in broken)
+            faults = {row.name: row.reason or row.state for row in broken}
     except ClientError as error:
-        trouble = str(error)
-    known = {} if state is None else {"pid": state.supervisor_pid, "model_repository": state.model_repository}
-    log = None if state is None else state.log
-    return ServerStatus(without_secrets(url), live, ready and not trouble, models, not_ready, trouble, log=log, **known)  # type: ignore[arg-type]
+        faults = {"": str(error)}
+    entry = ServerStatus(without_secrets(url), live, ready, models, [], "")
+    if state is not None:
+        entry = replace(entry, pid=state.supervisor_pid, model_repository=state.model_repository, log=state.log)
+        with contextlib.suppress(OSError, ValueError):  # it is ending; Triton's word must do
+            told = read_health(state.health_port, timeout_s)
+            faults |= told["not_ready"]
+            entry = replace(entry, restarts=told["restarts"])
+    trouble = "; ".join(f"{name}: {reason}" if name else reason for name, reason in faults.items())
+    return replace(entry, ready=ready and not faults, not_ready=sorted(filter(None, faults)), trouble=trouble)
 
 
 def _describe(entry: ServerStatus) -> str:
@@ -103,6 +114,9 @@ def _describe(entry: ServerStatus) -> str:
     lines = [f"{entry.url}  {state}" + (f", {entry.models} models" if entry.live else "")]
     if entry.trouble:
         lines.append(f"  {escape(printable(entry.trouble))}")
+    if entry.restarts:
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(entry.restarts.items()))
+        lines.append(f"  started again: {escape(counts)}")
     if entry.pid is not None:
         lines.append(f"  serves {escape(entry.model_repository or '')}, process {entry.pid}")
         lines.append(f"  log {escape(entry.log or '')}")

@@ -126,6 +126,7 @@ class Serving(Section):
     queue_delay_ms: Milliseconds = 0.0
     max_queue_size: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1024
     queue_timeout_ms: Milliseconds = 10_000.0
+    hang_timeout_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     model_instances: Count = 1
     preprocess_instances: Count = 1
     postprocess_instances: Count = 1

@@ -41,6 +41,7 @@ def test_a_name_and_a_task_are_enough(service_folder: Path) -> None:
             "queue_delay_ms": 0.0,
             "max_queue_size": 1024,
             "queue_timeout_ms": 10_000.0,
+            "hang_timeout_s": 60.0,
             "model_instances": 1,
             "preprocess_instances": 1,
             "postprocess_instances": 1,

@@ -1,5 +1,6 @@
 """The embedded tritonserver as a context manager."""
 
+import contextlib
 import json
 import re
 import secrets
@@ -14,14 +15,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from trident_client import Client, ClientError, Forbidden
 
 from trident.errors import ServerStartError
 from trident.server.embedded import assemble_backends, find_tritonserver
+from trident.server.health import PATH
 from trident.server.state import log_of, remove_old_logs, running_servers
 
 HOST = "127.0.0.1"  # release 24.10 predates security fixes of 2025; it must not face a network
+PROTOCOLS = ("http", "grpc", "metrics")  # of tritonserver
 RESTRICTED = "shared-memory,model-repository,trace,logging"
 POLL_S = 0.05
 
@@ -66,34 +70,40 @@ class Server:
         http_port: int = 8000,
         grpc_port: int = 8001,
         metrics_port: int = 8002,
+        health_port: int = 0,
         keep_going: bool = False,
         tritonserver: Path | None = None,
         start_timeout_s: float = 300.0,
         exit_timeout_s: int = 30,
         on_progress: Callable[[int, int], None] | None = None,
+        events: IO[str] | None = None,
     ) -> None:
         """Describe a server; entering the context starts it.
 
         Args:
             model_repository: folder of models.
             models: which to load; all if empty.
-            http_port: on 127.0.0.1; 0 takes any free one. So do grpc_port and metrics_port.
+            http_port: on 127.0.0.1; 0 takes any free one. So do the other ports.
             grpc_port: see http_port.
             metrics_port: see http_port.
+            health_port: of the supervisor's own endpoint, `health_url`.
             keep_going: serve the models that load, even if others do not.
             tritonserver: the program; found if None.
             start_timeout_s: seconds until all models must be loaded.
             exit_timeout_s: seconds that requests in flight may take when it stops.
             on_progress: called with (models loaded, models in all) while it starts.
+            events: a file with a descriptor that gets a line for each process that died or was replaced; the log
+                gets them anyway.
         """
         self.model_repository = model_repository
         self.models = list(models)
-        self.ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
+        self.ports = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port, "health": health_port}
         self._keep_going = keep_going
         self._tritonserver = tritonserver
         self._start_timeout_s = start_timeout_s
         self._exit_timeout_s = exit_timeout_s
         self._on_progress = on_progress or (lambda done, total: None)
+        self._events = events
         self._process: subprocess.Popen[bytes] | None = None
         self._links: Path | None = None
         self.admin_key = secrets.token_urlsafe(24)
@@ -113,6 +123,11 @@ class Server:
     def metrics_url(self) -> str:
         """Prometheus metrics."""
         return f"http://{HOST}:{self.ports['metrics']}/metrics"
+
+    @property
+    def health_url(self) -> str:
+        """Whether all models can serve: 200 or 503, with JSON that says which cannot and why."""
+        return f"http://{HOST}:{self.ports['health']}{PATH}"
 
     @property
     def log(self) -> Path:
@@ -138,6 +153,7 @@ class Server:
             self._start()
             self._wait_until_live()
             self._check_models()
+            self._say("started")
         except BaseException:
             self.stop()
             raise
@@ -188,9 +204,10 @@ class Server:
     def _start(self) -> None:
         triton = find_tritonserver(self._tritonserver)
         backends = assemble_backends(triton)
+        repository = str(self._plain(self.model_repository.resolve()))
         arguments = [
             str(triton.binary),
-            f"--model-repository={self._plain(self.model_repository.resolve())}",
+            f"--model-repository={repository}",
             f"--backend-directory={self._plain(backends)}",
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in self.models),
@@ -199,8 +216,8 @@ class Server:
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
             f"--http-restricted-api={RESTRICTED}:admin-key={self.admin_key}",
             f"--grpc-restricted-protocol={RESTRICTED}:admin-key={self.admin_key}",
-            *(f"--{protocol}-address={HOST}" for protocol in self.ports),
-            *(f"--{protocol}-port={port}" for protocol, port in self.ports.items()),
+            *(f"--{protocol}-address={HOST}" for protocol in PROTOCOLS),
+            *(f"--{protocol}-port={self.ports[protocol]}" for protocol in PROTOCOLS),
         ]
         if triton.caches is not None and triton.caches.is_dir():
             arguments.append(f"--cache-directory={triton.caches}")
@@ -214,17 +231,26 @@ class Server:
             "log": str(self.log.resolve()),
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "trident.server.supervisor"], stdin=subprocess.PIPE, start_new_session=True
+            [sys.executable, "-m", "trident.server.supervisor"],
+            stdin=subprocess.PIPE,
+            stdout=self._events or subprocess.DEVNULL,
+            start_new_session=True,
         )
         order = {
             "arguments": arguments,
+            "repository": repository,
             "environment": triton.environment(),
             "exit_timeout_s": self._exit_timeout_s,
             "state": state,
         }
-        if self._process.stdin is not None:
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            self._process.stdin.flush()
+        self._say(json.dumps(order))
+
+    def _say(self, line: str) -> None:
+        """Write a line to the supervisor; if it has ended, whoever waits for it finds out."""
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(line.encode() + b"\n")
+                self._process.stdin.flush()
 
     def _plain(self, path: Path) -> Path:
         """The path, or a link to it if a shell would take it apart: Triton starts its stubs through one.

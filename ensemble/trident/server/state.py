@@ -24,7 +24,7 @@ class ServerState:
     Attributes:
         supervisor_pid: the process to signal; it stops all others.
         supervisor_started: its start in clock ticks since boot, so that a reused pid is told apart.
-        http_port, grpc_port, metrics_port: on 127.0.0.1.
+        http_port, grpc_port, metrics_port, health_port: on 127.0.0.1.
         model_repository: what it serves.
         admin_key: for the restricted APIs.
         shm_prefix: how its regions in /dev/shm begin.
@@ -37,6 +37,7 @@ class ServerState:
     http_port: int
     grpc_port: int
     metrics_port: int
+    health_port: int
     model_repository: str
     admin_key: str
     shm_prefix: str
@@ -62,10 +63,14 @@ class ServerState:
             json.dump(asdict(self), file, indent=2)
         beside.replace(self.path)
 
-    def clean_up(self) -> None:
-        """Remove what a server of this state can leave behind: shared memory, links and its state file."""
+    def remove_regions(self) -> None:
+        """Remove its shared memory; nothing of it may run."""
         for region in SHARED_MEMORY.glob(f"{self.shm_prefix}*"):
             region.unlink(missing_ok=True)
+
+    def clean_up(self) -> None:
+        """Remove what a server of this state can leave behind: shared memory, links and its state file."""
+        self.remove_regions()
         if self.links:
             shutil.rmtree(self.links, ignore_errors=True)
         try:  # another server may have taken the port, and the file with it

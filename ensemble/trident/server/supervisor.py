@@ -2,8 +2,10 @@
 
 It reads one line of JSON from stdin (written by `lifecycle.Server`: what to start, and the state to publish),
 starts tritonserver, and stops it when stdin ends (its parent stopped or died, by SIGKILL even) or a SIGTERM
-comes. Whatever happens to tritonserver, no process of it and no region in /dev/shm is left. It writes
-tritonserver's output to a rotating log and exits with its status.
+comes. A second line says that all has started; from then on what dies is started anew: processes of models
+(`healing`), and tritonserver itself. Whatever happens, no process of it and no region in /dev/shm is left. It
+writes tritonserver's output to a rotating log, what it does itself there and to stdout, and exits with
+tritonserver's status.
 """
 
 import contextlib
@@ -16,13 +18,21 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from trident.server.health import TRITONSERVER, Health
+from trident.server.pauses import Pauses
 from trident.server.state import ServerState, process_start
+
+if TYPE_CHECKING:
+    from trident.server.healing import Healer
 
 LOG_BYTES, LOG_FILES = 10 * 2**20, 3
 KILL_AFTER_S = 10.0  # beyond tritonserver's own exit timeout
+LOAD_MODEL = "--load-model="
 
 # Source: Linux prctl(2), include/uapi/linux/prctl.h.
 PR_SET_PDEATHSIG = 1
@@ -31,7 +41,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> int:
-    """Run one tritonserver from start to end; returns its exit status, or 128 + signal."""
+    """Keep one tritonserver from start to end; returns its last exit status, or 128 + signal."""
     line = sys.stdin.buffer.readline()
     if not line.endswith(b"\n"):
         return 0  # the parent died before it said what to start
@@ -42,13 +52,8 @@ def main() -> int:
     pid = os.getpid()
     state = ServerState(supervisor_pid=pid, supervisor_started=process_start(pid) or 0, **order["state"])
     state.write()
-    log = _open_log(Path(state.log))
     try:
-        child, output = _start(order["arguments"], order["environment"])
-        try:
-            return _Watch(child, output, log, order["exit_timeout_s"]).run(stopping, wake)
-        finally:
-            _end_group(child.pid)
+        return _Keeper(order, state, stopping, wake).run()
     finally:
         state.clean_up()
 
@@ -95,61 +100,145 @@ def _start(arguments: list[str], environment: dict[str, str]) -> "tuple[subproce
     return child, output
 
 
-class _Watch:
-    """Copies tritonserver's output to the log until it ends; asks it to end when told to, then makes it."""
+class _Keeper:
+    """Runs tritonserver, and runs it again if it ends without being told to."""
 
-    def __init__(
-        self, child: "subprocess.Popen[bytes]", output: int, log: logging.Logger, exit_timeout_s: float
-    ) -> None:
-        self._child = child
+    def __init__(self, order: dict[str, Any], state: ServerState, stopping: list[int], wake: int) -> None:
+        self._order = order
+        self._state = state
+        self._stopping = stopping  # what tells us to stop is appended
+        self._log = _open_log(Path(state.log))
+        self._grace_s = order["exit_timeout_s"] + KILL_AFTER_S
+        self._health = Health()
+        self._health.serve(state.health_port)
+        self._parent, self._wake = sys.stdin.fileno(), wake
+        self._selector = selectors.DefaultSelector()
+        for source in (self._parent, wake):
+            self._selector.register(source, selectors.EVENT_READ)
+        self._started = False  # the parent has seen that all models load
+        self._models: set[str] = set()  # that served when it ended
+        self._healer: Healer | None = None
+
+    def run(self) -> int:
+        """Returns tritonserver's exit status, or 128 + the signal that ended it."""
+        pauses = Pauses()
+        while True:
+            status = self._run_once()
+            if self._stopping or not self._started:
+                return status
+            how = _how(status)
+            pause_s = pauses.next_s()
+            self._health.lose_all(TRITONSERVER, f"tritonserver {how}")
+            self._tell(f"tritonserver {how}; it is started again{f' in {pause_s:g} s' if pause_s else ''}")
+            self._health.count_restart(TRITONSERVER)
+            end = time.monotonic() + pause_s
+            while (left_s := end - time.monotonic()) > 0 and not self._stopping:
+                self._take_orders({key.fd for key, _ in self._selector.select(left_s)})
+            if self._stopping:
+                return status
+
+    def _run_once(self) -> int:
+        arguments = self._order["arguments"]
+        if self._models:  # loaded and unloaded since it started
+            arguments = [argument for argument in arguments if not argument.startswith(LOAD_MODEL)]
+            arguments += [LOAD_MODEL + model for model in sorted(self._models)]
+        child, output = _start(arguments, self._order["environment"])
+        try:
+            if self._started:
+                self._heal(child.pid)
+            return self._watch(child, output)
+        finally:
+            if self._healer is not None:
+                self._models, self._healer = self._healer.end(), None
+            _end_group(child.pid)
+            self._state.remove_regions()
+
+    def _watch(self, child: "subprocess.Popen[bytes]", output: int) -> int:
+        """Copy the output to the log until the server ends; ask it to end when told to, then make it."""
+        ended = os.pidfd_open(child.pid)
+        lines = _Lines(output, self._log)
+        kill_at: float | None = None
+        for source in (output, ended):
+            self._selector.register(source, selectors.EVENT_READ)
+        try:
+            while True:
+                wait_s = None if kill_at is None else max(0.0, kill_at - time.monotonic())
+                ready = {key.fd for key, _ in self._selector.select(wait_s)}
+                if output in ready and not lines.copy() and output in self._selector.get_map():
+                    self._selector.unregister(output)  # all its ends are closed; the server may still be ending
+                if ended in ready:
+                    lines.copy()
+                    status = child.wait()
+                    return status if status >= 0 else 128 - status
+                if self._take_orders(ready):
+                    self._heal(child.pid)
+                if self._stopping and kill_at is None:
+                    if self._healer is not None:
+                        self._healer.end()  # processes end now, and shall
+                    child.terminate()
+                    kill_at = time.monotonic() + self._grace_s
+                elif kill_at is not None and time.monotonic() >= kill_at:
+                    child.kill()
+        finally:
+            for source in (output, ended):
+                if source in self._selector.get_map():
+                    self._selector.unregister(source)
+                os.close(source)
+
+    def _take_orders(self, ready: set[int]) -> bool:
+        """Note what came from the parent or as a signal; returns whether it is that all has started."""
+        if self._wake in ready:
+            os.read(self._wake, 512)
+        if self._parent not in ready:
+            return False
+        if os.read(self._parent, 512):
+            self._started = True
+            return True
+        self._selector.unregister(self._parent)
+        self._stopping.append(signal.SIGTERM)
+        return False
+
+    def _heal(self, tritonserver: int) -> None:
+        from trident.server.healing import Healer
+        from trident.server.revivals import Place
+
+        order, state = self._order, self._state
+        url, metrics = (f"http://127.0.0.1:{port}" for port in (state.http_port, state.metrics_port))
+        place = Place(Path(order["repository"]), url, f"{metrics}/metrics", state.admin_key)
+        self._healer = Healer(tritonserver, place, self._health, self._tell, self._models)
+
+    def _tell(self, line: str) -> None:
+        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        self._log.info("%s trident: %s", now, line)
+        with contextlib.suppress(OSError):  # nobody reads it
+            print(f"{now} {line}", flush=True)
+
+
+def _how(status: int) -> str:
+    try:
+        return f"was ended by {signal.Signals(status - 128).name}"
+    except ValueError:
+        return f"ended with status {status}"
+
+
+class _Lines:
+    """Copies what a process writes to a log, line by line."""
+
+    def __init__(self, output: int, log: logging.Logger) -> None:
         self._output = output
         self._log = log
-        self._grace_s = exit_timeout_s + KILL_AFTER_S
-        self._kill_at: float | None = None
         self._pending = b""
-        self._selector = selectors.DefaultSelector()
 
-    def run(self, stopping: list[int], wake: int) -> int:
-        """Returns tritonserver's exit status, or 128 + the signal that ended it."""
-        parent, ended = sys.stdin.fileno(), os.pidfd_open(self._child.pid)
-        for source in (self._output, parent, wake, ended):
-            self._selector.register(source, selectors.EVENT_READ)
-        while True:
-            wait = None if self._kill_at is None else max(0.0, self._kill_at - time.monotonic())
-            ready = {key.fd for key, _ in self._selector.select(wait)}
-            if self._output in ready:
-                self._copy()
-            if ended in ready:
-                self._copy()
-                status = self._child.wait()
-                return status if status >= 0 else 128 - status
-            if wake in ready:
-                os.read(wake, 512)
-            parent_gone = parent in ready and not os.read(parent, 512)
-            if parent_gone:
-                self._selector.unregister(parent)
-            if parent_gone or stopping or self._kill_at is not None:
-                self._end()
-
-    def _end(self) -> None:
-        if self._kill_at is None:
-            self._child.terminate()
-            self._kill_at = time.monotonic() + self._grace_s
-        elif time.monotonic() >= self._kill_at:
-            self._child.kill()
-
-    def _copy(self) -> None:
+    def copy(self) -> bool:
+        """Copy what there is; returns whether more may come."""
         try:
             data = os.read(self._output, 2**20)
         except BlockingIOError:
-            return
-        if not data:  # all its ends are closed; tritonserver itself may still be ending
-            if self._output in self._selector.get_map():
-                self._selector.unregister(self._output)
-            return
+            return True
         *lines, self._pending = (self._pending + data).split(b"\n")
         for line in lines:
             self._log.info(line.decode("utf-8", "replace"))
+        return bool(data)
 
 
 def _end_group(group: int) -> None:

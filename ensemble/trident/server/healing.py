@@ -1,0 +1,161 @@
+"""Replaces the processes of models that die or hang, which Triton 24.10 does not: to it their models stay ready.
+
+A death is seen at once (a pidfd becomes readable) and is one if nobody collects the process: Triton collects those
+that it ends itself. Requests until the model is back wait a second for Triton's "Stub process ... is not healthy".
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import threading
+import traceback
+import urllib.request
+from collections.abc import Callable
+
+from trident_client import Client, ClientError
+
+from trident.server.hangs import Hangs, Key
+from trident.server.health import TRITONSERVER, Health
+from trident.server.revivals import UNLOADED, Place, Revivals
+from trident.server.stubs import Stub, end_of, find_stubs
+
+LOOK_EVERY_S = 1.0
+COLLECTED_WITHIN_S = 0.2  # by Triton, if it ended the process itself
+ASK_TIMEOUT_S = 10.0
+HANG_PARAMETER = "HANG_TIMEOUT_S"  # of an ensemble, as `trident build` writes it from service.toml
+
+
+class Healer:
+    """Watches one tritonserver from a thread of its own until `end` is called."""
+
+    def __init__(
+        self, tritonserver: int, place: Place, health: Health, tell: Callable[[str], None], wanted: set[str]
+    ) -> None:
+        """Begin to watch.
+
+        Args:
+            tritonserver: its process.
+            place: where it is.
+            health: told what is wrong.
+            tell: gets a line for each death and recovery.
+            wanted: models that served before, and shall again.
+        """
+        self._tritonserver = tritonserver
+        self._place = place
+        self._health = health
+        self._tell = tell
+        self._wanted = set(wanted)
+        self._ended = threading.Event()
+        self._known: dict[int, int] = {}  # pid → its pidfd
+        self._selector = selectors.DefaultSelector()
+        self._revivals = Revivals(place, health, tell, self._ended)
+        self._hangs = Hangs()
+        self._limits_s: dict[str, float] = {}
+        self._states: dict[Key, str] = {}
+        self._have_processes: set[Key] = set()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def end(self) -> set[str]:
+        """Stop watching; returns the models that served."""
+        self._ended.set()
+        return set(self._wanted)
+
+    def _run(self) -> None:
+        with Client(self._place.url, admin_key=self._place.admin_key, timeout_s=ASK_TIMEOUT_S, retry=None) as client:
+            while not self._ended.is_set():
+                try:
+                    self._look(client)
+                except (ClientError, OSError):  # it is still loading, or ending
+                    pass
+                except Exception:  # whatever it was, the watch goes on
+                    self._tell(f"the watch over the models failed: {traceback.format_exc()}")
+                self._selector.select(LOOK_EVERY_S)
+        for descriptor in self._known.values():
+            os.close(descriptor)
+        self._selector.close()
+
+    def _look(self, client: Client) -> None:
+        self._bury()
+        alive = find_stubs(self._tritonserver, self._place.repository)
+        self._meet(alive)
+        self._read_index(client)
+        self._miss({(stub.model, stub.version) for stub in alive})
+        if self._limits_s:
+            with urllib.request.urlopen(self._place.metrics_url, timeout=ASK_TIMEOUT_S) as answer:  # noqa: S310
+                metrics = answer.read().decode()
+            for key in self._hangs.find(metrics, self._limits_s):
+                self._end_hanging(key)
+
+    def _bury(self) -> None:
+        """Have the models of dead processes revived."""
+        ended: list[Stub] = [key.data for key, _ in self._selector.select(0)]
+        for stub in ended:
+            descriptor = self._known.pop(stub.pid)
+            self._selector.unregister(descriptor)
+            os.close(descriptor)
+        if ended and not self._ended.wait(COLLECTED_WITHIN_S):
+            for stub in ended:
+                if how := end_of(stub.pid):
+                    self._revivals.begin(stub.model, stub.version, f"its process {stub.pid} {how}")
+
+    def _meet(self, alive: list[Stub]) -> None:
+        """Watch processes that are new."""
+        for stub in alive:
+            if stub.pid not in self._known:
+                with contextlib.suppress(ProcessLookupError):
+                    self._known[stub.pid] = os.pidfd_open(stub.pid)
+                    self._selector.register(self._known[stub.pid], selectors.EVENT_READ, stub)
+
+    def _miss(self, alive: set[Key]) -> None:
+        """Have models revived that lost their process before it was met."""
+        self._have_processes |= alive
+        for model, version in sorted(self._have_processes - alive):
+            if self._states.get((model, version)) == "READY" and not self._revivals.under_way(model):
+                self._revivals.begin(model, version, "its process is gone")
+
+    def _read_index(self, client: Client) -> None:
+        """Learn what is loaded, and what should be and is not."""
+        index = client.get_model_repository_index()
+        self._health.mend(TRITONSERVER)
+        states = {(entry["name"], str(entry.get("version", ""))): entry.get("state", "") for entry in index}
+        ready = {name for (name, _), state in states.items() if state == "READY"}
+        if states != self._states:
+            self._limits_s = _limits_s(client, sorted(ready))
+            self._states = states
+        self._wanted |= ready
+        for name in ready:
+            if not self._revivals.under_way(name):
+                self._health.mend(name)
+        for entry in index:
+            name, reason = entry["name"], entry.get("reason", "")
+            if name in self._wanted - ready and entry.get("state") == "UNAVAILABLE":
+                if reason == UNLOADED:
+                    self._wanted.discard(name)
+                elif not self._revivals.under_way(name):
+                    self._revivals.begin(name, "", " ".join(reason.split()) or "it is not loaded")
+
+    def _end_hanging(self, key: Key) -> None:
+        """Kill the processes of a model; what follows is as with any that dies."""
+        model, version = key
+        self._hangs.forget(key)
+        self._tell(
+            f"model '{model}' version {version} has answered nothing for {self._limits_s[model]:g} s while requests "
+            "wait; its processes are killed"
+        )
+        for stub in find_stubs(self._tritonserver, self._place.repository):
+            if (stub.model, stub.version) == key:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(stub.pid, signal.SIGKILL)
+
+
+def _limits_s(client: Client, ready: list[str]) -> dict[str, float]:
+    """Model → seconds without an answer after which it hangs, as the ensembles say that use it."""
+    limits = {}
+    for name in ready:
+        config = client.get_model_config(name)
+        steps = (config.get("ensemble_scheduling") or {}).get("step", [])
+        text = config.get("parameters", {}).get(HANG_PARAMETER, {}).get("string_value", "")
+        with contextlib.suppress(ValueError):  # nothing, or written by somebody else
+            limits.update({step["model_name"]: float(text) for step in steps})
+    return {model: limit for model, limit in limits.items() if limit > 0}

@@ -1,0 +1,71 @@
+"""The processes that Triton's Python backend starts, one for each instance of a model: whose they are, how they ended.
+
+Source: triton-inference-server/python_backend r24.10, src/stub_launcher.cc: a stub's arguments begin with its program
+and the path of the model's version; the server collects an ended one only when it unloads its model.
+"""
+
+import contextlib
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAM = "triton_python_backend_stub"
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Stub:
+    """One process of a model.
+
+    Attributes:
+        pid: of the process.
+        model: the model.
+        version: its version.
+    """
+
+    pid: int
+    model: str
+    version: str
+
+
+def find_stubs(tritonserver: int, repository: Path) -> list[Stub]:
+    """The stubs that run.
+
+    Args:
+        tritonserver: process group of the server.
+        repository: the model repository as the server was told it.
+    """
+    found = []
+    for folder in PROC.iterdir():
+        if folder.name.isdigit() and int(folder.name) != tritonserver:
+            with contextlib.suppress(OSError, ValueError):  # it ended just now, or is no stub of this repository
+                if os.getpgid(int(folder.name)) == tritonserver:
+                    found.append(_read(int(folder.name), repository))
+    return found
+
+
+def end_of(pid: int) -> str | None:
+    """How a process ended that its parent has not collected; None if it runs, or was collected.
+
+    Source: proc(5), /proc/PID/stat fields 3 (state) and 52 (exit_code, as waitpid(2) gives it).
+    """
+    try:
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    if fields[0] != "Z":
+        return None
+    status = int(fields[49])
+    if os.WIFSIGNALED(status):
+        return f"was ended by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"ended with status {os.waitstatus_to_exitcode(status)}"
+
+
+def _read(pid: int, repository: Path) -> Stub:
+    """Raises ValueError if the process is no stub of a model in the repository."""
+    arguments = (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
+    if len(arguments) < 2 or Path(arguments[0]).name != PROGRAM:
+        raise ValueError(f"process {pid} is no stub")
+    model, version = Path(arguments[1]).relative_to(repository).parts[:2]
+    return Stub(pid, model, version)
