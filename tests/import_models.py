@@ -50,7 +50,8 @@ def read_fashion(folder: Path, part: str, count: int) -> tuple[NDArray[np.uint8]
 
 
 def _write_models(folder: Path, fashion: Path) -> dict[str, Any]:
-    """`cnn.keras`, `houses.keras`, `topics.keras`, `tagger.keras`, `words.keras`, `lambda.keras`, `reviews.h5`.
+    """`cnn.keras`, `houses.keras`, `topics.keras`, `tagger.keras`, `words.keras`, `lambda.keras`, `reviews.h5`,
+    `reviews_any.h5`, `houses_savedmodel`.
 
     Returns:
         What a direct call of some of them gives, for comparison.
@@ -64,6 +65,7 @@ def _write_models(folder: Path, fashion: Path) -> dict[str, Any]:
     houses = keras.Sequential([keras.Input((3,), name="features"), layers.Dense(1, name="price")])
     houses.layers[-1].set_weights([np.array([[2.0], [10.0], [20.0]], np.float32), np.array([1.0], np.float32)])
     houses.save(folder / "houses.keras")
+    houses.export(folder / "houses_savedmodel", verbose=False)
 
     counts = keras.Input((None,), dtype="int32", name="input_ids")
     weights = np.full((8, 3), -2.0, np.float32)
@@ -89,12 +91,26 @@ def _write_models(folder: Path, fashion: Path) -> dict[str, Any]:
     doubled = keras.Sequential([keras.Input((2,)), layers.Lambda(lambda tensor: tensor * 2)])
     doubled.save(folder / "lambda.keras")
 
-    reviews = keras.Sequential(
-        [keras.Input((20,)), layers.Embedding(200, 8), layers.LSTM(8), layers.Dense(2, activation="softmax")]
-    )
-    reviews.save(folder / "reviews.h5")
-    rows = np.random.default_rng(1).integers(0, 200, (4, 20))
-    return known | {"reviews rows": rows.tolist(), "reviews answers": reviews.predict(rows, verbose=0).tolist()}
+    return known | _write_reviews(folder)
+
+
+def _write_reviews(folder: Path) -> dict[str, Any]:
+    """The same network for 20 tokens and for any number; with its answers to padded sequences of many lengths."""
+    import keras
+
+    layers = keras.layers
+    parts = [layers.Embedding(200, 8), layers.LSTM(8), layers.Dense(2, activation="softmax")]
+    fixed, open_ = (keras.Sequential([keras.Input((length,)), *parts]) for length in (20, None))
+    fixed.save(folder / "reviews.h5")
+    open_.save(folder / "reviews_any.h5")
+    generator = np.random.default_rng(1)
+    rows = [generator.integers(1, 200, length).tolist() for length in (0, 1, 3, 19, 20, 21, 60, 100, 101, 130)]
+    pad = keras.utils.pad_sequences
+    answers = {
+        "reviews": fixed.predict(pad(rows, 20), verbose=0),
+        "reviews_post": open_.predict(pad(rows, 100, padding="post"), verbose=0),
+    }
+    return {"reviews rows": rows, "reviews answers": {name: array.tolist() for name, array in answers.items()}}
 
 
 def _write_cnn(folder: Path, fashion: Path) -> float:

@@ -112,7 +112,7 @@ def write_all(folder: Path) -> None:
 
     layers = keras.layers
     roberta = byte_level_tokenizer(folder / "roberta.json")
-    wordpiece = wordpiece_tokenizer(folder / "wordpiece.json")
+    wordpiece = wordpiece_tokenizer(folder / "vocab.txt")
     word_level_tokenizer(folder / "colours.json", list(VECTORS))
 
     # As RoBERTa does, it tells padding by the id 1 and takes no mask.
@@ -189,7 +189,7 @@ def byte_level_tokenizer(path: Path) -> Tokenizer:
 
 
 def wordpiece_tokenizer(path: Path) -> Tokenizer:
-    """As uncased BERT's, which takes accents away and cuts Chinese characters apart."""
+    """As uncased BERT's, which takes accents away and cuts Chinese characters apart; its vocab.txt is written."""
     letters = sorted({character for text in (*CORPUS, *PLACES) for character in text if not character.isspace()})
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *PLACES, *letters]
     normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -203,7 +203,7 @@ def wordpiece_tokenizer(path: Path) -> Tokenizer:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    tokenizer.save(str(path))
+    path.write_text("\n".join(pieces) + "\n", encoding="utf-8")
     return tokenizer
 
 

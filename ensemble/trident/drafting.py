@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 TEXT_TASKS = ("text-classification", "text-embedding", "token-classification")
 SPECIMEN_ROWS, SPECIMEN_LENGTH = 8, 12
 MULTI_LABEL_THRESHOLD = 0.5
+# Option → the tasks that have a use for it, and the stage that uses it.
+_USED = {
+    "tokenizer": (TEXT_TASKS, "preprocess"),
+    "features": (("tabular",), "preprocess"),
+    "labels": (("text-classification", "token-classification", "image-classification", "tabular"), "postprocess"),
+    "multi_label": (("text-classification", "image-classification", "tabular"), "postprocess"),
+}
 
 
 def draft(folder: Path, former: Spec | None, options: "ImportOptions", model: Call) -> list[str]:
@@ -42,9 +49,31 @@ def draft(folder: Path, former: Spec | None, options: "ImportOptions", model: Ca
     Raises:
         ServiceError: something that the task needs was not told, or does not fit the model.
     """
+    return _Draft(folder, options, model).write(former)
+
+
+def check_options(options: "ImportOptions") -> None:
+    """Refuse what the task does not know, or would ignore.
+
+    Raises:
+        ServiceError: one of these.
+    """
     if options.task not in TASKS:
         raise ServiceError(f"task is '{options.task}'; expected one of {', '.join(TASKS)}")
-    return _Draft(folder, options, model).write(former)
+    for name, (tasks, step) in _USED.items():
+        value = getattr(options, name)
+        option = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        if value and options.task not in tasks:
+            raise ServiceError(f"the task '{options.task}' has no use for {option}; leave it out")
+        if value and step in options.stages:
+            raise ServiceError(
+                f"--{step} {options.stages[step]} takes the place of what {option} is for; leave one out"
+            )
+    if options.requirements and not options.stages:
+        raise ServiceError(
+            f"--requirement {options.requirements[0]} is for stages of your own, and there is none; leave it out, or "
+            "give --preprocess or --postprocess"
+        )
 
 
 class _Draft:

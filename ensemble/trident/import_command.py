@@ -158,7 +158,8 @@ def _print(report: "ImportReport") -> None:
     Console().print(table)
     print(f"signature {report.signature}, {report.parameters:,} parameters, {report.size_bytes / 1e6:.1f} MB", end="")
     print(f", loaded by {report.loader}")
-    print(f"verified: export and original agree to {report.difference:.1g} on {report.verified} batches")
+    sampled = f", {report.sampled} of them from the sample" if report.sampled else ""
+    print(f"verified: export and original agree to {report.difference:.1g} on {report.verified} batches{sampled}")
     for note in report.notes:
         print(f"note: {note}")
     print(f"service folder: {report.service}   next: trident build {report.service}")

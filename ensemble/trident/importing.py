@@ -14,7 +14,7 @@ import numpy as np
 from triton_tensorflow.signatures import TensorSpec
 
 from trident import probing, savedmodel
-from trident.drafting import draft
+from trident.drafting import check_options, draft
 from trident.errors import ExportError, ServiceError, TridentError
 from trident.keras_models import KerasModel
 from trident.model_files import ModelFile, inspect_model
@@ -84,6 +84,7 @@ class ImportReport:
         parameters: how many numbers the model has learnt.
         size_bytes: of the exported SavedModel.
         verified: batches on which original and export were compared.
+        sampled: how many of them came from the sample.
         difference: the largest between them, relative to the value where that is larger than 1.
         notes: what was found out or chosen, a sentence each.
     """
@@ -97,6 +98,7 @@ class ImportReport:
     parameters: int
     size_bytes: int
     verified: int
+    sampled: int
     difference: float
     notes: list[str]
 
@@ -119,14 +121,29 @@ def import_model(path: Path, name: str, services: Path, options: ImportOptions) 
     """
     folder = services / check_name(name)
     former = former_spec(folder)
+    check_options(options)
     file = inspect_model(path)
     _check_code(file, options)
     with staged(folder) as staging:
         try:
             report = _import_into(staging, file, options, former)
         except TridentError as error:  # nobody can look into the folder that is gone by then
-            raise type(error)(str(error).replace(f"{staging}/", "")) from error
+            raise type(error)(_in_callers_words(str(error), staging, options)) from error
     return replace(report, service=folder)
+
+
+def _in_callers_words(text: str, staging: Path, options: ImportOptions) -> str:
+    """An error that names the files that were given, not their copies in the folder that is gone."""
+    given = {
+        "labels.txt": options.labels,
+        "features.json": options.features,
+        "tokenizer.json": options.tokenizer,
+        "keras_tokenizer.json": options.tokenizer,
+    }
+    for name, path in given.items():
+        if path is not None:
+            text = text.replace(f"{staging}/{name}", str(path))
+    return text.replace(f"{staging}/", "")
 
 
 def _import_into(staging: Path, file: ModelFile, options: ImportOptions, former: Spec | None) -> ImportReport:
@@ -153,7 +170,7 @@ def _import_into(staging: Path, file: ModelFile, options: ImportOptions, former:
         if not ragged and probing.has_lengths(service, pipeline):
             notes.append(LONE_TEXTS)
         done(4)
-        verified, difference = _verify(service, pipeline, (original, exported), options.sample)
+        verified, sampled, difference = _verify(service, pipeline, (original, exported), options.sample)
         done(5)
     signature = pipeline.model.signature
     return ImportReport(
@@ -166,6 +183,7 @@ def _import_into(staging: Path, file: ModelFile, options: ImportOptions, former:
         parameters=parameters,
         size_bytes=sum(entry.stat().st_size for entry in service.savedmodel.rglob("*") if entry.is_file()),
         verified=verified,
+        sampled=sampled,
         difference=difference,
         notes=notes,
     )
@@ -225,12 +243,14 @@ def _signature(folder: Path, options: ImportOptions) -> Any:
     return savedmodel.read_tensors(folder, options.signature, 1).signature
 
 
-def _verify(service: Service, pipeline: Pipeline, models: tuple[Call, Call], sample: Path | None) -> tuple[int, float]:
-    """Compare original and export; returns the number of batches and the largest difference."""
+def _verify(
+    service: Service, pipeline: Pipeline, models: tuple[Call, Call], sample: Path | None
+) -> tuple[int, int, float]:
+    """Compare original and export; returns the batches, how many were the sample's, and the largest difference."""
     original, exported = models
-    batches = 0
+    batches = sampled = 0
     largest = 0.0
-    for arrays in _batches(service, pipeline, sample):
+    for arrays, of_sample in _batches(service, pipeline, sample):
         try:
             expected, found = original(arrays), exported(arrays)
         except ExportError as error:
@@ -243,12 +263,13 @@ def _verify(service: Service, pipeline: Pipeline, models: tuple[Call, Call], sam
             ) from error
         largest = max([largest, *(_difference(expected[name], found[name]) for name in pipeline.model.outputs)])
         batches += 1
+        sampled += of_sample
         if not largest <= TOLERANCE:
             raise ExportError(
                 f"the export differs from the original by {largest:.2g}; expected at most {TOLERANCE}. Layers that "
                 "draw random numbers when they serve do that; export the model yourself and import its SavedModel"
             )
-    return batches, largest
+    return batches, sampled, largest
 
 
 def _repeats(service: Service, pipeline: Pipeline, models: tuple[Call, Call], sample: Path | None) -> bool:
@@ -256,7 +277,7 @@ def _repeats(service: Service, pipeline: Pipeline, models: tuple[Call, Call], sa
 
     Original and export are called alike, since both may count their calls.
     """
-    arrays = next(_batches(service, pipeline, sample))
+    arrays, _ = next(_batches(service, pipeline, sample))
     try:
         answers = [[model(arrays), model(arrays)] for model in models]
     except ExportError:  # verifying says more of it
@@ -265,16 +286,17 @@ def _repeats(service: Service, pipeline: Pipeline, models: tuple[Call, Call], sa
     return all(_difference(first[name], second[name]) <= TOLERANCE for first, second in answers for name in names)
 
 
-def _batches(service: Service, pipeline: Pipeline, sample: Path | None) -> Iterator[Arrays]:
-    """Made-up inputs and the sample's; of tensors that nobody knows the meaning of, the sample's alone."""
+def _batches(service: Service, pipeline: Pipeline, sample: Path | None) -> Iterator[tuple[Arrays, bool]]:
+    """Inputs, and whether they are the sample's; of tensors that nobody knows the meaning of, the sample's alone."""
     if sample is not None:
-        yield from read_sample(sample, service, pipeline)
+        yield from ((arrays, True) for arrays in read_sample(sample, service, pipeline))
         if service.spec.task == "tensors":
             return
     generator = np.random.default_rng(1)
     for rows in ROWS:
         for length in probing.lengths(service):
-            yield probing.specimen(pipeline.model, pipeline.model_inputs, pipeline.vocabulary, rows, length, generator)
+            arguments = (pipeline.model, pipeline.model_inputs, pipeline.vocabulary, rows, length)
+            yield probing.specimen(*arguments, generator), False
 
 
 def _difference(expected: Any, found: Any) -> float:

@@ -1,6 +1,7 @@
 """`trident import` refuses what cannot be served, and leaves everything as it was."""
 
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -22,7 +23,8 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory, tiny_service: Path) ->
     states = layers.Embedding(30, 4)(ids)
     keras.Model(ids, layers.Dense(2)(layers.GlobalAveragePooling1D()(states))).save(folder / "good.keras")
     (folder / "my_layers.py").write_text(MY_LAYERS)
-    script = "import keras, my_layers as m; keras.Sequential([keras.Input((2,)), m.Doubled()]).save('own.keras')"
+    models_of_own = "Sequential([Input((2,)), Doubled()]).save('own.keras'); Sequential([Input((2,)), Fickle()])"
+    script = f"from keras import *; from my_layers import *; {models_of_own}.save('fickle.keras')"
     subprocess.run([sys.executable, "-c", script], cwd=folder, check=True, capture_output=True)
     keras.Sequential([keras.Input((2,)), layers.Lambda(lambda tensor: tensor + 1)]).save(folder / "lambda.keras")
     for size in (30, 31):
@@ -37,11 +39,19 @@ def keras_files(tmp_path_factory: pytest.TempPathFactory, tiny_service: Path) ->
 
 MY_LAYERS = """
 import keras
+import tensorflow as tf
 
 
 class Doubled(keras.layers.Layer):
     def call(self, tensor):
         return tensor * 2
+
+
+class Fickle(keras.layers.Layer):
+    \"\"\"Gives in a graph something else than when it is called.\"\"\"
+
+    def call(self, tensor):
+        return tensor + (0 if tf.executing_eagerly() else 1)
 """
 TEXT = ("--task", "text-classification", "--name", "mine")
 
@@ -81,7 +91,7 @@ def test_labels_that_do_not_fit_are_refused_and_the_service_stays(
     assert again.returncode == 0, again.stderr
     assert "max_batch_size = 17" in toml.read_text()
     message = failure(trident, tmp_path, *files, "--labels", keras_files / "three.txt")
-    assert "labels.txt has 3 labels and the model gives 2 classes" in message
+    assert f"{keras_files / 'three.txt'} has 3 labels and the model gives 2 classes" in message
     assert "give the tokenizer it was trained with" in failure(trident, tmp_path, keras_files / "good.keras", *TEXT)
     built = trident("build", tmp_path / "services" / "mine", "--model-repository", tmp_path / "repository")
     assert built.returncode == 0, built.stderr
@@ -105,6 +115,30 @@ def test_classes_of_the_users_own_come_from_a_module_that_is_named(
     services = ("--services", tmp_path / "services")
     result = trident("import", *tensors, "--custom-objects", "my_layers", *services, cwd=keras_files)
     assert result.returncode == 0, result.stderr
+
+
+def test_an_export_that_differs_from_its_original_is_refused(
+    trident: RunTrident, keras_files: Path, tmp_path: Path
+) -> None:
+    fickle = (keras_files / "fickle.keras", "--task", "tensors", "--name", "mine")
+    services = ("--custom-objects", "my_layers", "--services", tmp_path / "services")
+    result = trident("import", *fickle, *services, cwd=keras_files)
+    assert (result.returncode, result.stdout) == (1, ""), result.stdout
+    found = re.search(r"the export differs from the original by (\S+); expected at most 1e-05", result.stderr)
+    assert found is not None, result.stderr
+    assert 0.4 < float(found[1]) <= 1
+    assert list((tmp_path / "services").iterdir()) == []
+
+
+def test_a_sample_is_compared_too_and_the_report_says_so(
+    trident: RunTrident, keras_files: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "texts.txt").write_text("word2 word3\nword4\n" * 20, encoding="utf-8")
+    files = ("--tokenizer", keras_files / "tokenizer30.json", "--labels", keras_files / "two.txt")
+    sample = ("--sample", tmp_path / "texts.txt", "--services", tmp_path / "services")
+    result = trident("import", keras_files / "good.keras", *TEXT, *files, *sample)
+    assert result.returncode == 0, result.stderr
+    assert " on 14 batches, 2 of them from the sample" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from trident.stages.classification.postprocess import softmax
 from trident.stages.text.preprocess import Settings, TextPreprocessor
 from trident_client import Client, InvalidRequest
 
-pytestmark = pytest.mark.timeout(600)  # `world` imports thirteen models and starts as many Pythons
+pytestmark = pytest.mark.timeout(600)  # `world` imports fourteen models and starts as many Pythons
 
 SNIPPETS = {
     "Python": "def area(radius):\n    import math\n    return math.pi * radius ** 2\n\nprint(area(2))\n",
@@ -139,7 +139,7 @@ def _imports(folder: Path, fashion: Path, trained: Path) -> Iterator[tuple[str, 
     features.write_text(json.dumps({"columns": columns}), encoding="utf-8")
     yield "houses", folder / "houses.keras", ImportOptions("tabular", features=features)
     record = {"request": "record"}
-    yield "records", folder / "houses.keras", ImportOptions("tabular", features=features, preprocess=record)
+    yield "records", folder / "houses_savedmodel", ImportOptions("tabular", features=features, preprocess=record)
 
     words = _tokenizer(folder / "words.json", ["sports", "cash", "both", "a", "b", "c"])
     topics = _lines(folder / "topics.txt", import_models.TOPICS)
@@ -155,11 +155,13 @@ def _imports(folder: Path, fashion: Path, trained: Path) -> Iterator[tuple[str, 
     keras_tokenizer = _keras_tokenizer(folder / "keras.json")
     options = ImportOptions("text-classification", tokenizer=keras_tokenizer, labels=ham)
     yield "reviews", folder / "reviews.h5", options
+    behind = replace(options, preprocess={"max_length": 100, "padding": "post"})
+    yield "reviews_post", folder / "reviews_any.h5", behind
 
     _load_keras(trained).save(folder / "trained.h5")
     tokenizer, labels = trained / "tokenizer.json", trained / "labels.txt"
-    seed = ImportOptions("text-classification", tokenizer=tokenizer, labels=labels)
-    yield "trained", trained / "model.keras", seed
+    seed = ImportOptions("text-classification", tokenizer=tokenizer)
+    yield "trained", trained / "model.keras", replace(seed, labels=labels)
     best = folder / "best.py"
     best.write_text(BEST_STAGE, encoding="utf-8")
     yield "trained_h5", folder / "trained.h5", replace(seed, stages={"postprocess": best})
@@ -233,7 +235,7 @@ def _import_domains(folder: Path, services: Path, trident: RunTrident) -> None:
             "--requirement",
             "numpy",
         ),
-        env=os.environ | {"PYTHONPATH": keras_2},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([keras_2, os.environ.get("PYTHONPATH", "")])},
     )
     assert result.returncode == 0, result.stderr
     assert "loaded by tf-keras 2.21.0" in result.stdout
@@ -348,12 +350,12 @@ def test_a_model_with_text_vectorization_takes_text(world: World) -> None:
     assert once.scores == pytest.approx(twice.scores)
 
 
-def test_keras_tokenizer_and_padding_give_what_predict_gives(world: World) -> None:
-    rows = world.known["reviews rows"]
-    sentences = [" ".join(f"W{number}," for number in row if number) for row in rows]
-    for prediction, expected in zip(
-        world.client.infer("reviews", sentences, top_k=2), world.known["reviews answers"], strict=True
-    ):
+@pytest.mark.parametrize("service", ["reviews", "reviews_post"])
+def test_keras_tokenizer_and_padding_give_what_predict_gives(world: World, service: str) -> None:
+    """Texts shorter and longer than the model's length, and an empty one, on either side of the padding."""
+    sentences = [" ".join(f"W{number}," for number in row) for row in world.known["reviews rows"]]
+    known = world.known["reviews answers"][service]
+    for prediction, expected in zip(world.client.infer(service, sentences, top_k=2), known, strict=True):
         scores = dict(zip(prediction.labels, prediction.scores, strict=True))
         assert [scores["ham"], scores["spam"]] == pytest.approx(expected, abs=1e-5)
 

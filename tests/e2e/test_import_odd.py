@@ -98,7 +98,7 @@ def _imports(folder: Path) -> Iterator[tuple[str, str, ImportOptions]]:
     yield "roberta", "roberta.keras", replace(options, postprocess={"top_k": 3})
     tagged = ImportOptions("token-classification", labels=_lines(folder / "tags.txt", odd_models.TAGS))
     yield "bytes", "tagger.keras", replace(tagged, tokenizer=roberta)
-    yield "pieces", "wordpiece_tagger.keras", replace(tagged, tokenizer=folder / "wordpiece.json")
+    yield "pieces", "wordpiece_tagger.keras", replace(tagged, tokenizer=folder / "vocab.txt")
 
     raw = folder / "raw.py"
     raw.write_text(RAW_STAGE, encoding="utf-8")

@@ -14,6 +14,7 @@ from trident.importing import ImportOptions, _difference, import_model
 from trident.keras_models import _means_otherwise
 from trident.model_files import ModelFile
 from trident.pipeline import design
+from trident.probing import specimen
 from trident.samples import read_sample
 from trident.savedmodel import ModelTensors, read_tensors
 from trident.service import load_service
@@ -123,6 +124,30 @@ def test_the_difference_of_two_answers(expected: list[Any], found: list[Any], di
     assert _difference(np.array(expected, kind), np.array(found, kind)) == pytest.approx(difference)
 
 
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        *(("input_ids", kind) for kind in ("INT32", "INT64", "FP32")),
+        ("pixels", "FP32"),
+        *(("x", kind) for kind in ("INT32", "FP32", "BOOL", "STRING")),
+    ],
+)
+@pytest.mark.parametrize(("rows", "length"), [(1, 1), (3, 5), (8, 32)])
+def test_made_up_inputs_suit_the_signature_and_are_never_all_zero(
+    tmp_path: Path, part: str, kind: str, rows: int, length: int
+) -> None:
+    model = tensors(tmp_path, {"x": [-1, -1]}, {"y": [-1, 2]}, kind)
+    arrays = specimen(model, {part: "x"}, 7, rows, length, np.random.default_rng(0))
+    assert arrays["x"].shape == (rows, length)
+    if kind == "STRING":
+        assert all(isinstance(text, bytes) and text for text in arrays["x"].flat)
+        return
+    assert arrays["x"].any()
+    if part == "input_ids":
+        assert arrays["x"].min() >= 1
+        assert arrays["x"].max() == 6
+
+
 # -- refusals before anything is loaded -----------------------------------------------------------------------------
 
 
@@ -140,6 +165,33 @@ def test_what_is_no_model_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="pickle"):
         import_model(tmp_path / "model.keras", "mine", tmp_path / "services", ImportOptions("tensors"))
     assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+@pytest.mark.parametrize(
+    ("task", "given", "fault"),
+    [
+        ("tensors", {"labels": Path("my.txt")}, "the task 'tensors' has no use for --labels my.txt; leave it out"),
+        ("text-embedding", {"labels": Path("my.txt")}, "the task 'text-embedding' has no use for --labels my.txt"),
+        ("image-classification", {"tokenizer": Path("t.json")}, "has no use for --tokenizer t.json; leave it out"),
+        ("text-classification", {"features": Path("f.json")}, "has no use for --features f.json; leave it out"),
+        ("token-classification", {"multi_label": True}, "has no use for --multi-label; leave it out"),
+        (
+            "text-classification",
+            {"tokenizer": Path("t.json"), "stages": {"preprocess": Path("my.py")}},
+            "--preprocess my.py takes the place of what --tokenizer t.json is for; leave one out",
+        ),
+        ("tensors", {"requirements": ("numpy",)}, "--requirement numpy is for stages of your own, and there is none"),
+        ("poetry", {}, "task is 'poetry'; expected one of text-classification, "),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    tmp_path: Path, task: str, given: dict[str, Any], fault: str
+) -> None:
+    model = write_savedmodel(tmp_path / "m", {"x": ("FP32", [-1, 2])}, {"y": ("FP32", [-1, 2])})
+    with pytest.raises(ServiceError) as refusal:
+        import_model(model, "mine", tmp_path / "services", ImportOptions(task, **given))
+    assert fault in str(refusal.value)
+    assert not (tmp_path / "services").exists()
 
 
 # -- stages of the user's own ---------------------------------------------------------------------------------------

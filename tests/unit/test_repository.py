@@ -224,3 +224,14 @@ def test_texts_of_different_lengths_share_no_batch_if_padding_changes_the_answer
     monkeypatch.setattr("trident.probing.probe", lambda service, pipeline: True)
     (service_folder / "labels.txt").write_text("good\nbad\n", encoding="utf-8")
     assert (build_again().ragged, ragged()) == (False, False), "the version before is still loaded"
+
+
+def test_what_a_stage_needs_must_be_installed_where_it_is_built(
+    service_folder: Path, repository: Path, build_again: Build
+) -> None:
+    build_again()
+    before = {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()}
+    write_settings(service_folder, '\n[custom]\nrequirements = ["no-such-package-here"]\n')
+    with pytest.raises(ServiceError, match="'no-such-package-here' is not installed; pip install"):
+        build_again()
+    assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == before
