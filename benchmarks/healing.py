@@ -26,7 +26,8 @@ from trident.server.stubs import find_stubs
 from trident_client import Client, ClientError, Retry
 
 ROOT = Path(__file__).parent.parent
-RIDE_OUT = Retry(attempts=1000)  # the deadline ends it
+# The deadline ends it. Triton 24.10 never answers the requests that a process worked on when it died.
+RIDE_OUT = Retry(attempts=1000, lost_answers=True, attempt_timeout_s=5)
 CALL_S = 120.0
 TEXTS = ("You won a free prize, call now", "See you at eight")
 
@@ -157,9 +158,8 @@ def main() -> None:
         print(json.dumps(told))
         return
     print(f"{cpu_model()}, {cores()} cores; {shlex.join(sys.argv)}")
-    print(f"{told['kills']} kills, {told['callers']} callers: {told['answered']} answered, {len(told['lost'])} lost, ", end="")
-    print(f"{len(told['wrong'])} wrong; median {told['recovery_median_s']} s until a model serves again, ", end="")
-    print(f"worst {told['recovery_worst_s']} s")
+    print(f"{told['kills']} kills, {told['callers']} callers: {told['answered']} answered, {len(told['lost'])} lost")
+    print(f"a model serves again after {told['recovery_median_s']} s (median), {told['recovery_worst_s']} s (worst)")
     print(f"another model without retries: {told['neighbour_answered']} answered, {len(told['neighbour_lost'])} lost")
 
 

@@ -41,6 +41,12 @@ class Deadline:
             raise TimeoutError
         return left_s
 
+    def part(self, timeout_s: float | None) -> "Deadline":
+        """An earlier end, for one attempt; this one, if there is none or it would be later."""
+        if timeout_s is None or time.monotonic() + timeout_s >= self._end:
+            return self
+        return Deadline(timeout_s)
+
     def allows_attempt(self, pause_s: float) -> bool:
         """Whether a pause leaves enough time to ask again: an attempt that is cut off hides why the last one failed."""
         return time.monotonic() + pause_s < self._end - min(SHORTEST_ATTEMPT_S, self.timeout_s / 10)

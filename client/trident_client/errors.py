@@ -3,7 +3,7 @@
     TridentError                 everything that Trident raises on purpose
     └── ClientError              a call to a server failed
         ├── ConnectError         nobody answers at the address, so no request was accepted
-        │   └── AnswerLost       the request was sent, and the connection ended before the answer
+        │   └── AnswerLost       the request was sent, and the connection, or an attempt, ended before the answer
         ├── RequestTimeout       no answer in time
         ├── Forbidden            the API is restricted and the admin key is missing or wrong
         └── InferenceError       the server answered with an error
@@ -38,7 +38,7 @@ class ConnectError(ClientError):
 
 
 class AnswerLost(ConnectError):
-    """The request was sent, and the connection ended before the answer; the server may have served it."""
+    """The request was sent, and the connection, or an attempt, ended before the answer; it may have been served."""
 
 
 class RequestTimeout(ClientError):

@@ -24,6 +24,9 @@ class Retry:
         max_s: longest pause at all, in seconds, ≥ base_s.
         lost_answers: try again, too, where the request was sent and the connection ended before the answer. The
             server may then serve it twice, which does no harm to models that keep no state.
+        attempt_timeout_s: an attempt that takes longer counts as a lost answer, in seconds, > 0; None waits until the
+            call's deadline. With `lost_answers`, a call outlives a model whose process dies while it works on the
+            request: Triton 24.10 never answers that.
 
     Example:
         >>> from trident_client import Client, Retry
@@ -36,6 +39,7 @@ class Retry:
     base_s: float = 0.1
     max_s: float = 2.0
     lost_answers: bool = False
+    attempt_timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -47,6 +51,8 @@ class Retry:
             raise InvalidRequest(f"attempts is {self.attempts!r}; expected a whole number ≥ 1, or retry=None")
         if not 0 < self.base_s <= self.max_s:
             raise InvalidRequest(f"base_s is {self.base_s} and max_s {self.max_s}; expected 0 < base_s ≤ max_s")
+        if self.attempt_timeout_s is not None:
+            Deadline(self.attempt_timeout_s)
 
     def pause_s(self, error: ClientError, attempt: int) -> float | None:
         """Seconds to wait after an attempt that failed; None if there shall be no other.

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from trident_client.deadline import Deadline
-from trident_client.errors import ClientError, InvalidRequest
+from trident_client.errors import AnswerLost, ClientError, InvalidRequest, RequestTimeout
 from trident_client.protocol import Call, ServerProtocol, Transport, Waiting
 from trident_client.retries import attempts
 from trident_client.settings import Settings
@@ -121,10 +121,20 @@ class ServerCalls:
         if self._pid != os.getpid():  # connections are shared with the parent, and answers would be mixed up
             raise ClientError("this client was made before a fork; make one in each process")
 
-        async def ask() -> T:
-            return call.answer(await self._transport.send(call.request, deadline))
+        retry = self.settings.retry
 
-        return await attempts(ask, self.settings.retry, deadline, self._waiting.sleep)
+        async def ask() -> T:
+            attempt = deadline.part(retry.attempt_timeout_s if retry else None)
+            try:
+                return call.answer(await self._transport.send(call.request, attempt))
+            except RequestTimeout as error:
+                if attempt is deadline:
+                    raise
+                raise AnswerLost(
+                    f"{self.url} gave no answer within {attempt.timeout_s:g} s; raise attempt_timeout_s"
+                ) from error
+
+        return await attempts(ask, retry, deadline, self._waiting.sleep)
 
 
 def _all_texts(names: Iterable[object]) -> bool:

@@ -1,6 +1,7 @@
 """What is tried again, how often, and never beyond the deadline."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -108,6 +109,28 @@ def test_a_sleep_that_ends_late_does_not_hide_the_last_error() -> None:
     with pytest.raises(ConnectError, match="nobody is there"):
         asyncio.run(attempts(ask, Retry(attempts=9, base_s=0.01, max_s=0.01), Deadline(0.5), oversleep))
     assert asked == 1
+
+
+@both
+@pytest.mark.parametrize("lost_answers", [False, True])
+def test_an_attempt_may_have_an_end_of_its_own(ask: Any, server: FakeServer, lost_answers: bool) -> None:
+    over, hanging = threading.Event(), iter([True])
+
+    def classify(text: str) -> Prediction:
+        if next(hanging, False):
+            over.wait(30)
+        return Prediction(("ham",), (1.0,))
+
+    server.add("spam", classify)
+    retry = Retry(attempts=2, base_s=0.001, max_s=0.002, attempt_timeout_s=2, lost_answers=lost_answers)
+    try:
+        if lost_answers:
+            assert ask(server, retry=retry) == "ham"
+        else:
+            with pytest.raises(AnswerLost, match=r"gave no answer within 2 s; raise attempt_timeout_s"):
+                ask(server, retry=retry)
+    finally:
+        over.set()
 
 
 @both

@@ -9,6 +9,7 @@ import os
 import selectors
 import signal
 import threading
+import time
 import traceback
 import urllib.request
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from trident.server.stubs import Stub, end_of, find_stubs
 LOOK_EVERY_S = 1.0
 COLLECTED_WITHIN_S = 0.2  # by Triton, if it ended the process itself
 ASK_TIMEOUT_S = 10.0
+SILENT_S = 30.0  # a tritonserver that was live and does not answer for so long hangs
+STUCK_START_S = 15.0  # likewise one whose start waits for a process that is dead
 HANG_PARAMETER = "HANG_TIMEOUT_S"  # of an ensemble, as `trident build` writes it from service.toml
 
 
@@ -47,13 +50,16 @@ class Healer:
         self._tell = tell
         self._wanted = set(wanted)
         self._ended = threading.Event()
-        self._known: dict[int, int] = {}  # pid → its pidfd
+        self._heard = time.monotonic()
+        self._silent_s = place.start_timeout_s
+        self._known: dict[int, tuple[int, Stub]] = {}  # pid → its pidfd; until it is buried
         self._selector = selectors.DefaultSelector()
         self._revivals = Revivals(place, health, tell, self._ended)
         self._hangs = Hangs()
         self._limits_s: dict[str, float] = {}
         self._states: dict[Key, str] = {}
-        self._have_processes: set[Key] = set()
+        self._had_processes: set[Key] = set()
+        self._missing: set[Key] = set()
         threading.Thread(target=self._run, daemon=True).start()
 
     def end(self) -> set[str]:
@@ -66,53 +72,72 @@ class Healer:
             while not self._ended.is_set():
                 try:
                     self._look(client)
-                except (ClientError, OSError):  # it is still loading, or ending
-                    pass
+                except (ClientError, OSError):  # it is still loading, or ending, or hangs
+                    self._check_silence()
                 except Exception:  # whatever it was, the watch goes on
                     self._tell(f"the watch over the models failed: {traceback.format_exc()}")
                 self._selector.select(LOOK_EVERY_S)
-        for descriptor in self._known.values():
+        for descriptor, _ in self._known.values():
             os.close(descriptor)
         self._selector.close()
 
     def _look(self, client: Client) -> None:
         self._bury()
-        alive = find_stubs(self._tritonserver, self._place.repository)
-        self._meet(alive)
+        self._meet(find_stubs(self._tritonserver, self._place.repository))
+        client.is_server_live()
+        self._heard, self._silent_s = time.monotonic(), SILENT_S
         self._read_index(client)
-        self._miss({(stub.model, stub.version) for stub in alive})
+        self._miss()
         if self._limits_s:
             with urllib.request.urlopen(self._place.metrics_url, timeout=ASK_TIMEOUT_S) as answer:  # noqa: S310
                 metrics = answer.read().decode()
             for key in self._hangs.find(metrics, self._limits_s):
                 self._end_hanging(key)
 
+    def _check_silence(self) -> None:
+        """Kill a tritonserver that hangs; the supervisor starts it again."""
+        silent_s = time.monotonic() - self._heard
+        if silent_s >= self._silent_s:
+            self._tell(f"tritonserver has not answered for {silent_s:.0f} s; it is killed")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._tritonserver, signal.SIGKILL)
+
     def _bury(self) -> None:
         """Have the models of dead processes revived."""
         ended: list[Stub] = [key.data for key, _ in self._selector.select(0)]
         for stub in ended:
-            descriptor = self._known.pop(stub.pid)
+            descriptor, _ = self._known.pop(stub.pid)
             self._selector.unregister(descriptor)
             os.close(descriptor)
         if ended and not self._ended.wait(COLLECTED_WITHIN_S):
             for stub in ended:
                 if how := end_of(stub.pid):
-                    self._revivals.begin(stub.model, stub.version, f"its process {stub.pid} {how}")
+                    if self._silent_s == SILENT_S:
+                        self._revivals.begin(stub.model, stub.version, f"its process {stub.pid} {how}")
+                    else:  # it was never live, and waits for this process in vain
+                        self._silent_s = STUCK_START_S
 
     def _meet(self, alive: list[Stub]) -> None:
         """Watch processes that are new."""
         for stub in alive:
             if stub.pid not in self._known:
                 with contextlib.suppress(ProcessLookupError):
-                    self._known[stub.pid] = os.pidfd_open(stub.pid)
-                    self._selector.register(self._known[stub.pid], selectors.EVENT_READ, stub)
+                    descriptor = os.pidfd_open(stub.pid)
+                    self._known[stub.pid] = descriptor, stub
+                    self._selector.register(descriptor, selectors.EVENT_READ, stub)
 
-    def _miss(self, alive: set[Key]) -> None:
-        """Have models revived that lost their process before it was met."""
-        self._have_processes |= alive
-        for model, version in sorted(self._have_processes - alive):
-            if self._states.get((model, version)) == "READY" and not self._revivals.under_way(model):
-                self._revivals.begin(model, version, "its process is gone")
+    def _miss(self) -> None:
+        """Have models revived whose process was gone before it was met."""
+        have = {(stub.model, stub.version) for _, stub in self._known.values()}
+        missing = {
+            key
+            for key in self._had_processes - have
+            if self._states.get(key) == "READY" and not self._revivals.under_way(key[0])
+        }
+        for model, version in sorted(missing & self._missing):  # else a new one may just not have been met
+            self._revivals.begin(model, version, "its process is gone")
+        self._missing = missing
+        self._had_processes |= have
 
     def _read_index(self, client: Client) -> None:
         """Learn what is loaded, and what should be and is not."""

@@ -240,6 +240,7 @@ class Server:
             "arguments": arguments,
             "repository": repository,
             "environment": triton.environment(),
+            "start_timeout_s": self._start_timeout_s,
             "exit_timeout_s": self._exit_timeout_s,
             "state": state,
         }

@@ -31,12 +31,14 @@ class Place:
         url: for `Client`.
         metrics_url: its metrics.
         admin_key: for loading models.
+        start_timeout_s: seconds that it may take to start.
     """
 
     repository: Path
     url: str
     metrics_url: str
     admin_key: str
+    start_timeout_s: float
 
 
 class Revivals:

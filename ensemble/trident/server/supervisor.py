@@ -13,6 +13,7 @@ import ctypes
 import json
 import logging
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 LOG_BYTES, LOG_FILES = 10 * 2**20, 3
 KILL_AFTER_S = 10.0  # beyond tritonserver's own exit timeout
 LOAD_MODEL = "--load-model="
+# What tritonserver writes when it crashes, and then often hangs: its handler asks for memory, of which the lock may be
+# held. Source: triton-inference-server/server r24.10, src/triton_signal.cc and main.cc.
+CRASHED = re.compile(rb"^Signal \((6|11)\) received\.")
 
 # Source: Linux prctl(2), include/uapi/linux/prctl.h.
 PR_SET_PDEATHSIG = 1
@@ -166,6 +170,8 @@ class _Keeper:
                 ready = {key.fd for key, _ in self._selector.select(wait_s)}
                 if output in ready and not lines.copy() and output in self._selector.get_map():
                     self._selector.unregister(output)  # all its ends are closed; the server may still be ending
+                if lines.crashed:
+                    child.kill()
                 if ended in ready:
                     lines.copy()
                     status = child.wait()
@@ -204,7 +210,7 @@ class _Keeper:
 
         order, state = self._order, self._state
         url, metrics = (f"http://127.0.0.1:{port}" for port in (state.http_port, state.metrics_port))
-        place = Place(Path(order["repository"]), url, f"{metrics}/metrics", state.admin_key)
+        place = Place(Path(order["repository"]), url, f"{metrics}/metrics", state.admin_key, order["start_timeout_s"])
         self._healer = Healer(tritonserver, place, self._health, self._tell, self._models)
 
     def _tell(self, line: str) -> None:
@@ -228,6 +234,7 @@ class _Lines:
         self._output = output
         self._log = log
         self._pending = b""
+        self.crashed = False  # so it said
 
     def copy(self) -> bool:
         """Copy what there is; returns whether more may come."""
@@ -237,6 +244,7 @@ class _Lines:
             return True
         *lines, self._pending = (self._pending + data).split(b"\n")
         for line in lines:
+            self.crashed = self.crashed or CRASHED.match(line) is not None
             self._log.info(line.decode("utf-8", "replace"))
         return bool(data)
 
