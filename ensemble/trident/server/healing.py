@@ -35,7 +35,7 @@ class Healer:
     def __init__(
         self, tritonserver: int, place: Place, health: Health, tell: Callable[[str], None], wanted: set[str]
     ) -> None:
-        """Begin to watch.
+        """Begin to watch; nothing is done about what is seen before `arm` is called.
 
         Args:
             tritonserver: its process.
@@ -49,18 +49,25 @@ class Healer:
         self._health = health
         self._tell = tell
         self._wanted = set(wanted)
+        self._armed = threading.Event()
         self._ended = threading.Event()
         self._heard = time.monotonic()
         self._silent_s = place.start_timeout_s
         self._known: dict[int, tuple[int, Stub]] = {}  # pid → its pidfd; until it is buried
         self._selector = selectors.DefaultSelector()
-        self._revivals = Revivals(place, health, tell, self._ended)
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK)  # readable: there are new processes to be met
+        self._selector.register(self._wake, selectors.EVENT_READ)
+        self._revivals = Revivals(place, health, tell, self._ended, lambda: os.eventfd_write(self._wake, 1))
         self._hangs = Hangs()
         self._limits_s: dict[str, float] = {}
         self._states: dict[Key, str] = {}
         self._had_processes: set[Key] = set()
         self._missing: set[Key] = set()
         threading.Thread(target=self._run, daemon=True).start()
+
+    def arm(self) -> None:
+        """All has started; what dies from now on is replaced."""
+        self._armed.set()
 
     def end(self) -> set[str]:
         """Stop watching; returns the models that served."""
@@ -70,6 +77,10 @@ class Healer:
     def _run(self) -> None:
         with Client(self._place.url, admin_key=self._place.admin_key, timeout_s=ASK_TIMEOUT_S, retry=None) as client:
             while not self._ended.is_set():
+                if not self._armed.is_set():  # models load; their processes are met, lest one dies unknown
+                    self._meet(find_stubs(self._tritonserver, self._place.repository))
+                    self._armed.wait(LOOK_EVERY_S)
+                    continue
                 try:
                     self._look(client)
                 except (ClientError, OSError):  # it is still loading, or ending, or hangs
@@ -77,6 +88,8 @@ class Healer:
                 except Exception:  # whatever it was, the watch goes on
                     self._tell(f"the watch over the models failed: {traceback.format_exc()}")
                 self._selector.select(LOOK_EVERY_S)
+                with contextlib.suppress(BlockingIOError):
+                    os.eventfd_read(self._wake)
         for descriptor, _ in self._known.values():
             os.close(descriptor)
         self._selector.close()
@@ -104,7 +117,7 @@ class Healer:
 
     def _bury(self) -> None:
         """Have the models of dead processes revived."""
-        ended: list[Stub] = [key.data for key, _ in self._selector.select(0)]
+        ended: list[Stub] = [key.data for key, _ in self._selector.select(0) if key.data is not None]
         for stub in ended:
             descriptor, _ = self._known.pop(stub.pid)
             self._selector.unregister(descriptor)
@@ -153,12 +166,13 @@ class Healer:
             if not self._revivals.under_way(name):
                 self._health.mend(name)
         for entry in index:
-            name, reason = entry["name"], entry.get("reason", "")
-            if name in self._wanted - ready and entry.get("state") == "UNAVAILABLE":
-                if reason == UNLOADED:
-                    self._wanted.discard(name)
-                elif not self._revivals.under_way(name):
-                    self._revivals.begin(name, "", " ".join(reason.split()) or "it is not loaded")
+            name, state, reason = entry["name"], entry.get("state", ""), entry.get("reason", "")
+            if name not in self._wanted - ready:
+                continue
+            if state == "UNLOADING" or reason == UNLOADED:  # somebody wants it so
+                self._wanted.discard(name)
+            elif state == "UNAVAILABLE" and not self._revivals.under_way(name):
+                self._revivals.begin(name, "", " ".join(reason.split()) or "it is not loaded")
 
     def _end_hanging(self, key: Key) -> None:
         """Kill the processes of a model; what follows is as with any that dies."""

@@ -44,7 +44,14 @@ class Place:
 class Revivals:
     """Those that are under way, each in a thread of its own, so that a slow one holds up no other."""
 
-    def __init__(self, place: Place, health: Health, tell: Callable[[str], None], ended: threading.Event) -> None:
+    def __init__(
+        self,
+        place: Place,
+        health: Health,
+        tell: Callable[[str], None],
+        ended: threading.Event,
+        on_loaded: Callable[[], None],
+    ) -> None:
         """None is.
 
         Args:
@@ -52,11 +59,13 @@ class Revivals:
             health: told what is wrong, and when it is mended.
             tell: gets a line for each attempt that fails and each that does not.
             ended: set when the server is to be left alone.
+            on_loaded: called when there may be new processes.
         """
         self._place = place
         self._health = health
         self._tell = tell
         self._ended = ended
+        self._on_loaded = on_loaded
         self._lock = threading.Lock()
         self._dead: dict[str, set[str]] = {}  # model under revival → versions that are still to be touched
         self._pauses: dict[str, Pauses] = {}
@@ -108,6 +117,8 @@ class Revivals:
         except OSError:
             config = client.get_model_config(model) | {"metric_tags": {"loaded": str(time.time_ns())}}
         client.load_model(model, config)
+        if not self._ended.is_set():
+            self._on_loaded()
 
     def _retry(self, model: str, versions: set[str], reason: str) -> None:
         with self._lock:

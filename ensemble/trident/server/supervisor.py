@@ -148,8 +148,7 @@ class _Keeper:
             arguments += [LOAD_MODEL + model for model in sorted(self._models)]
         child, output = _start(arguments, self._order["environment"])
         try:
-            if self._started:
-                self._heal(child.pid)
+            self._healer = self._watch_over(child.pid)
             return self._watch(child, output)
         finally:
             if self._healer is not None:
@@ -176,8 +175,8 @@ class _Keeper:
                     lines.copy()
                     status = child.wait()
                     return status if status >= 0 else 128 - status
-                if self._take_orders(ready):
-                    self._heal(child.pid)
+                if self._take_orders(ready) and self._healer is not None:
+                    self._healer.arm()
                 if self._stopping and kill_at is None:
                     if self._healer is not None:
                         self._healer.end()  # processes end now, and shall
@@ -204,14 +203,17 @@ class _Keeper:
         self._stopping.append(signal.SIGTERM)
         return False
 
-    def _heal(self, tritonserver: int) -> None:
+    def _watch_over(self, tritonserver: int) -> "Healer":
         from trident.server.healing import Healer
         from trident.server.revivals import Place
 
         order, state = self._order, self._state
         url, metrics = (f"http://127.0.0.1:{port}" for port in (state.http_port, state.metrics_port))
         place = Place(Path(order["repository"]), url, f"{metrics}/metrics", state.admin_key, order["start_timeout_s"])
-        self._healer = Healer(tritonserver, place, self._health, self._tell, self._models)
+        healer = Healer(tritonserver, place, self._health, self._tell, self._models)
+        if self._started:
+            healer.arm()
+        return healer
 
     def _tell(self, line: str) -> None:
         now = datetime.now().astimezone().isoformat(timespec="milliseconds")

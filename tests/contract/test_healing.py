@@ -1,0 +1,265 @@
+"""What dies or hangs is noticed, told and replaced: processes of models, and tritonserver itself."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT, TRIDENT, RunTrident
+from leftovers import leftovers, processes
+from trident.server.health import read_health
+from trident.server.lifecycle import Server
+from trident.server.state import running_servers
+from trident_client import Client, ClientError, Retry
+
+MODELS = Path(__file__).parent.parent / "models"
+WITHIN_S = 60
+PATIENT = Retry(attempts=1000, lost_answers=True, attempt_timeout_s=10)
+HANG_TIMEOUT_S = 2
+ENSEMBLE = f"""\
+name: "patient"
+platform: "ensemble"
+max_batch_size: 1
+input {{ name: "x" data_type: TYPE_STRING dims: 1 }}
+output {{ name: "y" data_type: TYPE_STRING dims: 1 }}
+parameters {{ key: "HANG_TIMEOUT_S" value {{ string_value: "{HANG_TIMEOUT_S}" }} }}
+ensemble_scheduling {{
+  step {{
+    model_name: "fragile"
+    model_version: -1
+    input_map {{ key: "x" value: "x" }}
+    output_map {{ key: "y" value: "y" }}
+  }}
+}}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with models that can be spared, and a SavedModel's."""
+    folder = tmp_path_factory.mktemp("healing") / "models"
+    for name in ("fragile", "identity"):
+        shutil.copytree(MODELS / name, folder / name)
+    shutil.copytree(repository / "bare", folder / "bare")
+    (folder / "patient" / "1").mkdir(parents=True)
+    (folder / "patient" / "config.pbtxt").write_text(ENSEMBLE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def own(folder: Path) -> Iterator[Server]:
+    """A server whose processes are killed."""
+    with Server(folder, http_port=0, grpc_port=0, metrics_port=0, exit_timeout_s=2) as running:
+        yield running
+    assert leftovers(running) == []
+
+
+@pytest.fixture(params=["http", "grpc"])
+def patient(request: pytest.FixtureRequest, own: Server) -> Iterator[Client]:
+    """A client that asks until it is answered."""
+    with Client(own.http_url if request.param == "http" else own.grpc_url, timeout_s=WITHIN_S, retry=PATIENT) as made:
+        yield made
+
+
+def ask(client: Client, model: str, text: bytes = b"a") -> Any:
+    return client.infer_tensors(model, {"x": np.array([[text]], dtype=object)})["y"].tolist()
+
+
+def double(client: Client) -> Any:
+    return client.infer_tensors("bare", {"x": np.array([[1, 2, 3]], np.float32)})["doubled"].tolist()
+
+
+def pids(server: Server, name: str) -> list[int]:
+    """Processes of a server that have a name in their arguments."""
+    return [int(line.partition(":")[0]) for line in processes(server.shm_prefix) if name in line.partition(" ")[2]]
+
+
+def stub_of(server: Server, model: str) -> int:
+    return pids(server, f"/{model}/1/")[0]
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    deadline = time.monotonic() + WITHIN_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+    return found
+
+
+def told(server: Server) -> dict[str, Any]:
+    return read_health(server.ports["health"], 10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_process_that_dies_is_told_and_replaced(
+    own: Server, patient: Client, trident: RunTrident, number: signal.Signals
+) -> None:
+    assert ask(patient, "identity") == [[b"a"]]
+    before = told(own)["restarts"].get("identity", 0)
+    pid = stub_of(own, "identity")
+    os.kill(pid, number)
+    reason = f"its process {pid} was ended by {number.name}"
+    assert until(lambda: told(own)["not_ready"], "nobody noticed") == {"identity": reason}
+    status = trident("status", "--json")
+    (entry,) = [entry for entry in json.loads(status.stdout) if entry["url"] == own.http_url]
+    if not entry["ready"]:  # else it is mended already
+        assert (status.returncode, entry["not_ready"]) == (1, ["identity"])
+    assert ask(patient, "identity") == [[b"a"]]
+    until(lambda: told(own)["ready"], "it is not mended")
+    assert told(own)["restarts"]["identity"] == before + 1
+    log = own.log.read_text()
+    assert f"trident: model 'identity' version 1: {reason}; it is loaded anew" in log
+    assert "trident: model 'identity' serves again after" in log
+
+
+def test_a_process_of_the_tensorflow_backend_is_replaced(own: Server, patient: Client) -> None:
+    assert double(patient) == [[2, 4, 6]]
+    before = told(own)["restarts"].get("bare", 0)
+    os.kill(stub_of(own, "bare"), signal.SIGKILL)
+    assert double(patient) == [[2, 4, 6]]
+    until(lambda: told(own)["restarts"].get("bare", 0) == before + 1, "it is not mended")
+
+
+def test_requests_to_other_models_are_not_disturbed(own: Server) -> None:
+    stop, failures, answers = threading.Event(), list[str](), list[Any]()
+
+    def ask_identity(url: str) -> None:
+        with Client(url, retry=None) as client:
+            while not stop.is_set():
+                try:
+                    answers.append(ask(client, "identity"))
+                except ClientError as error:
+                    failures.append(str(error))
+
+    callers = [threading.Thread(target=ask_identity, args=(url,)) for url in (own.http_url, own.grpc_url)]
+    for caller in callers:
+        caller.start()
+    before = told(own)["restarts"].get("fragile", 0)
+    os.kill(stub_of(own, "fragile"), signal.SIGKILL)
+    until(lambda: told(own)["restarts"].get("fragile", 0) == before + 1, "it is not mended")
+    stop.set()
+    for caller in callers:
+        caller.join()
+    assert failures == []
+    assert answers
+
+
+def test_a_process_that_hangs_is_replaced(own: Server, patient: Client) -> None:
+    pid = stub_of(own, "fragile")
+    waiting = [threading.Thread(target=_give_up_soon, args=(own.grpc_url, text)) for text in (b"hang", b"a", b"b")]
+    for thread in waiting:
+        thread.start()
+        time.sleep(0.2)  # the first one is at work
+    until(lambda: f"its process {pid} was ended by SIGKILL" in own.log.read_text(), "nobody noticed")
+    assert f"model 'fragile' version 1 has answered nothing for {HANG_TIMEOUT_S} s" in own.log.read_text()
+    assert ask(patient, "patient") == [[b"a"]]
+    for thread in waiting:
+        thread.join()
+
+
+def _give_up_soon(url: str, text: bytes) -> None:
+    with Client(url, timeout_s=15, retry=None) as client:
+        try:
+            ask(client, "patient", text)
+        except ClientError:
+            return
+
+
+def test_a_model_that_does_not_come_back_is_tried_until_it_is_mended(own: Server, folder: Path) -> None:
+    code = folder / "fragile" / "1" / "model.py"
+    good = code.read_text()
+    code.write_text("import nothing_of_this_name\n")
+    try:
+        os.kill(stub_of(own, "fragile"), signal.SIGKILL)
+        until(lambda: "No module named" in told(own)["not_ready"].get("fragile", ""), "nobody said why")
+        assert "model 'fragile' does not come back: " in own.log.read_text()
+    finally:
+        code.write_text(good)
+    until(lambda: told(own)["ready"], "it is not mended")
+    with Client(own.http_url, timeout_s=WITHIN_S, retry=PATIENT) as client:
+        assert ask(client, "fragile") == [[b"a"]]
+
+
+def test_what_somebody_unloads_stays_unloaded(own: Server) -> None:
+    with Client(own.http_url) as client:
+        before = told(own)["restarts"]
+        client.unload_model("identity")
+        until(lambda: not client.is_model_ready("identity"), "it is still there")
+        time.sleep(2.5)  # the supervisor looks every second
+        assert not client.is_model_ready("identity")
+        assert (told(own)["ready"], told(own)["restarts"]) == (True, before)
+        client.load_model("identity")
+        assert client.is_model_ready("identity")
+
+
+def test_tritonserver_is_started_again_with_what_it_had_loaded(own: Server, patient: Client) -> None:
+    with Client(own.http_url) as client:
+        client.unload_model("bare")
+        until(lambda: not client.is_model_ready("bare"), "it is still there")
+    time.sleep(2.5)  # the supervisor looks every second
+    before = told(own)["restarts"].get("tritonserver", 0)
+    (pid,) = pids(own, "bin/tritonserver --")
+    os.kill(pid, signal.SIGKILL)
+    assert ask(patient, "identity") == [[b"a"]]
+    until(lambda: told(own)["ready"], "it is not mended")
+    assert told(own)["restarts"]["tritonserver"] == before + 1
+    assert "trident: tritonserver was ended by SIGKILL; it is started again" in own.log.read_text()
+    with Client(own.http_url, timeout_s=WITHIN_S) as client:
+        assert not client.is_model_ready("bare")
+        client.load_model("bare")
+
+
+def test_a_service_under_load_loses_nothing(repository: Path) -> None:
+    """The benchmark, short."""
+    script = ROOT / "benchmarks" / "healing.py"
+    options = ["--model-repository", repository, "--service", "tiny", "--callers", "4", "--kills", "3", "--json"]
+    result = subprocess.run(
+        [sys.executable, script, *map(str, options)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert (report["lost"], report["wrong"], report["neighbour_lost"]) == ([], [], [])
+    assert min(report["answered"], report["neighbour_answered"]) > 0
+
+
+def test_a_repository_that_is_mounted_read_only_is_healed_too(tmp_path: Path, trident: RunTrident) -> None:
+    shutil.copytree(MODELS / "identity", tmp_path / "models" / "identity")
+    mount = "mount --bind models models && mount -o remount,ro,bind models models && exec"
+    ports = "--http-port 0 --grpc-port 0 --metrics-port 0 --exit-timeout 1"
+    with subprocess.Popen(
+        [
+            "unshare",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            f'{mount} "$0" serve --model-repository models {ports}',
+            TRIDENT,
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as serving:
+        try:
+            assert serving.stdout is not None
+            while (line := serving.stdout.readline()) and not line.startswith("log "):
+                pass
+            (state,) = [s for s in running_servers() if s.model_repository == str(tmp_path / "models")]
+            (stub,) = [line for line in processes(state.shm_prefix) if "/identity/1/" in line]
+            os.kill(int(stub.partition(":")[0]), signal.SIGKILL)
+            until(lambda: read_health(state.health_port, 10)["restarts"].get("identity") == 1, "it is not mended")
+            with Client(f"http://127.0.0.1:{state.http_port}", timeout_s=WITHIN_S, retry=PATIENT) as client:
+                assert ask(client, "identity") == [[b"a"]]
+        finally:
+            serving.terminate()
+            serving.communicate()
