@@ -65,9 +65,13 @@ class BlockingHttpTransport:
             return self._ask(connection, request)
 
     def _ask(self, connection: "_Connection", request: HttpRequest) -> HttpAnswer:
-        deadline = connection.deadline
-        self._raise_ours(lambda: connection.put(request), self._failures.unreachable, deadline)
-        return self._raise_ours(connection.get, self._failures.lost, deadline)
+        def put_and_get() -> HttpAnswer:
+            # Who refuses a large request may answer and go before all of it was sent.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.put(request)
+            return connection.get()
+
+        return self._raise_ours(put_and_get, self._failures.lost, connection.deadline)
 
     def _raise_ours(self, work: Callable[[], T], failed: Callable[[object], ClientError], deadline: Deadline) -> T:
         """Do it, and raise our error for whatever the libraries raise.
