@@ -8,6 +8,8 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from trident_client.blocking import current_abort
@@ -184,7 +186,7 @@ class _Connection:
     def _open(self) -> socket.socket:
         """Try each address of the host, for as long as the deadline allows all of them together."""
         failure: OSError = OSError("the name has no address")
-        for family, kind, proto, _, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
+        for family, kind, proto, _, address in _look_up(self._host, self._port, self.deadline):
             opened = socket.socket(family, kind, proto)
             try:
                 opened.settimeout(self.deadline.left_s())
@@ -205,6 +207,32 @@ class _Connection:
             return tls.wrap_socket(opened, server_hostname=self._host)
         except (ssl.SSLEOFError, ConnectionResetError) as error:
             raise ssl.SSLError("it closed the connection at once") from error
+
+
+def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
+    """The addresses of a host, as `socket.getaddrinfo` has them.
+
+    The system's search for a name knows no time limit; where it takes longer, its thread is left behind.
+
+    Raises:
+        OSError: there are none.
+        TimeoutError: there are none in time.
+    """
+    with contextlib.suppress(socket.gaierror):
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    found: Future[list[Any]] = Future()
+
+    def search() -> None:
+        try:
+            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:
+            found.set_exception(error)
+
+    threading.Thread(target=search, name="trident-client-look-up", daemon=True).start()
+    try:
+        return found.result(deadline.left_s())
+    except futures.TimeoutError:  # from Python 3.11 on the same as the other
+        raise TimeoutError from None
 
 
 def _read_all(response: http.client.HTTPResponse) -> bytes:

@@ -135,6 +135,21 @@ def test_a_host_that_has_no_address(ask: Ask, protocol: str) -> None:
     assert message.startswith(f"cannot reach {protocol}://nobody.invalid:8000: ")
 
 
+def test_a_name_that_is_looked_up_for_too_long(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up: Any = socket.getaddrinfo
+    ended = threading.Event()
+
+    def search(*arguments: Any, flags: int = 0, **named: Any) -> Any:
+        if not flags & socket.AI_NUMERICHOST:
+            ended.wait(20)
+        return look_up(*arguments, flags=flags, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", search)
+    with talk("http://nobody.invalid:8000", timeout_s=0.5) as call:
+        failure(RequestTimeout, call, "is_server_live")
+        ended.set()
+
+
 def test_one_that_accepts_and_never_answers(ask: Ask, protocol: str) -> None:
     with Peer(wait_a_while) as peer:
         message = failure(RequestTimeout, ask, f"{protocol}://{peer.address}", timeout_s=0.5)
