@@ -300,13 +300,16 @@ def test_a_server_that_is_back_is_found_again(ask: Ask, protocol: str, server: S
 
 
 def test_a_client_of_another_event_loop_is_refused(protocol: str, server: Server) -> None:
-    client, loop = AsyncClient(server.http_url if protocol == "http" else server.grpc_url), asyncio.new_event_loop()
-    assert loop.run_until_complete(client.is_server_live())
+    client = AsyncClient(server.http_url if protocol == "http" else server.grpc_url)
+    first, second = asyncio.new_event_loop(), asyncio.new_event_loop()
+    assert first.run_until_complete(client.is_server_live())
     with pytest.raises(
         ClientError, match=r"used in another event loop before; make an AsyncClient in each asyncio.run"
     ):
-        asyncio.run(client.is_server_live())
-    _end(loop, client)
+        second.run_until_complete(client.is_server_live())
+    first.run_until_complete(client.close())
+    first.close()
+    second.close()
 
 
 # -- others than Triton ----------------------------------------------------------------------------------------------

@@ -324,6 +324,32 @@ def test_an_async_stream_that_is_closed_early_leaves_no_task(server: FakeServer)
     assert asyncio.run(main()) == 1
 
 
+def test_cancelling_a_call_ends_all_its_requests(server: FakeServer) -> None:
+    answer, arrived = threading.Event(), threading.Semaphore(0)
+
+    def wait(text: str) -> Prediction:
+        arrived.release()
+        answer.wait(20)
+        return Prediction((text,), (1.0,))
+
+    server.add("spam", wait, max_batch_size=1)
+
+    async def main() -> None:
+        async with AsyncClient(server.url, concurrency=3) as client:
+            call = asyncio.create_task(client.infer("spam", ["a"] * 100))
+            for _ in range(3):
+                assert await asyncio.to_thread(arrived.acquire, timeout=10)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert len(asyncio.all_tasks()) == 1
+            answer.set()
+            assert await client.is_server_live()
+
+    asyncio.run(main())
+    assert len(server.requests) == 3
+
+
 def test_a_stream_takes_iterables_only(server: FakeServer) -> None:
     async def texts() -> AsyncIterator[str]:
         yield "a"

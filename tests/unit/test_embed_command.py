@@ -1,6 +1,7 @@
 """`trident embed`: vectors as lines, as JSON and as a file."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,15 @@ def test_a_file_has_all_vectors(trident: RunTrident, url: str, tmp_path: Path) -
     result = trident(*line, "--json", cwd=tmp_path)
     assert json.loads(result.stdout) == {"output": "out.npy", "shape": [3, 2]}
     assert [path.name for path in tmp_path.iterdir()] == ["out.npy"]
+
+
+def test_no_answer_in_time_is_a_failure(trident: RunTrident) -> None:
+    with FakeServer() as server:
+        server.add("lengths", np.ones(2))
+        server.delay_s = 5
+        result = trident("embed", "lengths", "cat", "--timeout", "0.5", env=os.environ | {"TRIDENT_URL": server.url})
+        assert result.returncode == 1
+        assert result.stderr == f"error: {server.url} gave no answer within 0.5 s; raise timeout_s\n"
 
 
 @pytest.mark.parametrize(
