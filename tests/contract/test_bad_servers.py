@@ -467,6 +467,28 @@ def test_a_restricted_call_is_forbidden_and_a_header_opens_it(
         assert "identity" in {entry["name"] for entry in call("get_model_repository_index")}
 
 
+def test_a_full_queue(protocol: str, server: Server) -> None:
+    url = server.http_url if protocol == "http" else server.grpc_url
+    with Client(url, admin_key=server.admin_key, retry=None) as client:
+        queue = {"dynamic_batching": {"default_queue_policy": {"max_queue_size": 1}}}
+        client.load_model("slow", client.get_model_config("slow") | queue | {"max_batch_size": 1})
+
+        def try_it(_: int) -> Any:
+            try:
+                return client.infer_tensors("slow", X)["y"].tolist()
+            except ClientError as error:
+                return f"{type(error).__name__}: {error}"
+
+        try:
+            with futures.ThreadPoolExecutor(8) as pool:
+                found = list(pool.map(try_it, range(8)))
+        finally:
+            client.load_model("slow")
+    refused = [answer for answer in found if answer != [[b"a"]]]
+    assert 0 < len(refused) < 8
+    assert all("Unavailable: " in answer and "Exceeds maximum queue size" in answer for answer in refused), refused
+
+
 def test_a_model_whose_process_has_died(ask: Ask, tmp_path: Path) -> None:
     """On a server of its own, which would not mend it, and waits in vain for the dead when it stops."""
     shutil.copytree(MODELS / "identity", tmp_path / "identity")
