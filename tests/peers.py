@@ -4,6 +4,7 @@ import contextlib
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -89,20 +90,26 @@ def answering(content: bytes, then: Callable[[], object] = lambda: None) -> Beha
     return behave
 
 
-def relay(port: int, connection: socket.socket, until: threading.Event | None = None) -> None:
-    """Carry bytes between a connection and a port of this machine, to the end of one of them or of the time."""
+def relay(
+    port: int, connection: socket.socket, until: threading.Event | None = None, answer_bytes: int = sys.maxsize
+) -> None:
+    """Carry bytes between a connection and a port of this machine.
+
+    It ends with one of them, with the time, or when so many bytes of answers have been carried.
+    """
     with socket.create_connection(("127.0.0.1", port)) as target:
         ended = until or threading.Event()
-        for source, sink in ((connection, target), (target, connection)):
-            threading.Thread(target=_pump, args=(source, sink, ended), daemon=True).start()
+        for source, sink, most in ((connection, target, sys.maxsize), (target, connection, answer_bytes)):
+            threading.Thread(target=_pump, args=(source, sink, most, ended), daemon=True).start()
         ended.wait()
         close(target)
 
 
-def _pump(source: socket.socket, sink: socket.socket, ended: threading.Event) -> None:
+def _pump(source: socket.socket, sink: socket.socket, most: int, ended: threading.Event) -> None:
     with contextlib.suppress(OSError, ValueError):
-        while chunk := source.recv(65536):
+        while most > 0 and (chunk := source.recv(min(65536, most))):
             sink.sendall(chunk)
+            most -= len(chunk)
     ended.set()
 
 

@@ -1,10 +1,11 @@
 """Client library of Trident: services and models on a Triton server, over HTTP or gRPC.
 
-from trident_client import Client
-
-with Client("http://127.0.0.1:8000") as client:
-    for prediction in client.infer("spam", ["You won a free prize, call now"]):
-        print(prediction.label, prediction.score)
+Example:
+    >>> from trident_client import Client
+    >>> with Client("http://127.0.0.1:8000") as client:
+    ...     for prediction in client.infer("spam", ["You won a free prize, call now"]):
+    ...         print(prediction.label, prediction.score)
+    spam 0.75
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,6 +1,7 @@
 """HTTP for an event loop, through aiohttp."""
 
 import asyncio
+import io
 import ssl
 
 import aiohttp
@@ -56,7 +57,7 @@ class AsyncHttpTransport:
         async with self._session.request(
             request.method,
             self._base + request.path,
-            data=request.body or None,
+            data=io.BytesIO(request.body) if request.body else None,  # sent piece by piece, others get their turn
             headers=request.headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=timeout_s),

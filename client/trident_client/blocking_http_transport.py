@@ -8,6 +8,8 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from trident_client.blocking import current_abort
@@ -65,9 +67,13 @@ class BlockingHttpTransport:
             return self._ask(connection, request)
 
     def _ask(self, connection: "_Connection", request: HttpRequest) -> HttpAnswer:
-        deadline = connection.deadline
-        self._raise_ours(lambda: connection.put(request), self._failures.unreachable, deadline)
-        return self._raise_ours(connection.get, self._failures.lost, deadline)
+        def put_and_get() -> HttpAnswer:
+            # Who refuses a large request may answer and go before all of it was sent.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.put(request)
+            return connection.get()
+
+        return self._raise_ours(put_and_get, self._failures.lost, connection.deadline)
 
     def _raise_ours(self, work: Callable[[], T], failed: Callable[[object], ClientError], deadline: Deadline) -> T:
         """Do it, and raise our error for whatever the libraries raise.
@@ -180,7 +186,7 @@ class _Connection:
     def _open(self) -> socket.socket:
         """Try each address of the host, for as long as the deadline allows all of them together."""
         failure: OSError = OSError("the name has no address")
-        for family, kind, proto, _, address in socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM):
+        for family, kind, proto, _, address in _look_up(self._host, self._port, self.deadline):
             opened = socket.socket(family, kind, proto)
             try:
                 opened.settimeout(self.deadline.left_s())
@@ -201,6 +207,32 @@ class _Connection:
             return tls.wrap_socket(opened, server_hostname=self._host)
         except (ssl.SSLEOFError, ConnectionResetError) as error:
             raise ssl.SSLError("it closed the connection at once") from error
+
+
+def _look_up(host: str, port: int, deadline: Deadline) -> list[Any]:
+    """The addresses of a host, as `socket.getaddrinfo` has them.
+
+    The system's search for a name knows no time limit; where it takes longer, its thread is left behind.
+
+    Raises:
+        OSError: there are none.
+        TimeoutError: there are none in time.
+    """
+    with contextlib.suppress(socket.gaierror):
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    found: Future[list[Any]] = Future()
+
+    def search() -> None:
+        try:
+            found.set_result(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except Exception as error:
+            found.set_exception(error)
+
+    threading.Thread(target=search, name="trident-client-look-up", daemon=True).start()
+    try:
+        return found.result(deadline.left_s())
+    except futures.TimeoutError:  # from Python 3.11 on the same as the other
+        raise TimeoutError from None
 
 
 def _read_all(response: http.client.HTTPResponse) -> bytes:

@@ -240,7 +240,15 @@ class ServerClient:
         run(self._calls.unload_model(model, unload_dependents, timeout_s))
 
     def close(self) -> None:
-        """Close all connections; calls in other threads end first or with an error."""
+        """Close all connections, as the end of a `with` block does; calls in other threads end first or with an error.
+
+        Example:
+            >>> from trident_client import Client
+            >>> client = Client("http://127.0.0.1:8000")
+            >>> client.is_server_live()
+            True
+            >>> client.close()
+        """
         run(self._calls.close())
 
     def __repr__(self) -> str:

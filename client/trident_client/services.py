@@ -50,7 +50,8 @@ class Services(ServerCalls):
         timeout_s: float | None = None,
     ) -> list[Prediction]:
         """See `Client.infer`."""
-        return await self._all(service, tasks.TEXTS, texts, _given(top_k=top_k, threshold=threshold), timeout_s)
+        parameters = _given(top_k=top_k, threshold=threshold)
+        return await self._all(service, tasks.TEXTS, texts, parameters, self._deadlines(timeout_s))
 
     def infer_stream(
         self,
@@ -74,7 +75,8 @@ class Services(ServerCalls):
         timeout_s: float | None = None,
     ) -> list[Prediction]:
         """See `Client.infer_images`."""
-        return await self._all(service, tasks.IMAGES, images, _given(top_k=top_k, threshold=threshold), timeout_s)
+        parameters = _given(top_k=top_k, threshold=threshold)
+        return await self._all(service, tasks.IMAGES, images, parameters, self._deadlines(timeout_s))
 
     async def infer_records(
         self,
@@ -86,15 +88,17 @@ class Services(ServerCalls):
         timeout_s: float | None = None,
     ) -> list[Prediction]:
         """See `Client.infer_records`."""
-        task = tasks.labels_of_records(await self._columns(service, timeout_s))
-        return await self._all(service, task, records, _given(top_k=top_k, threshold=threshold), timeout_s)
+        deadline = self._deadlines(timeout_s)
+        task = tasks.labels_of_records(await self._columns(service, deadline()))
+        return await self._all(service, task, records, _given(top_k=top_k, threshold=threshold), deadline)
 
     async def infer_values(
         self, service: str, records: Sequence[Record], *, timeout_s: float | None = None
     ) -> NDArray[np.float32]:
         """See `Client.infer_values`."""
-        task = tasks.values_of_records(await self._columns(service, timeout_s))
-        rows = await self._all(service, task, records, {}, timeout_s)
+        deadline = self._deadlines(timeout_s)
+        task = tasks.values_of_records(await self._columns(service, deadline()))
+        rows = await self._all(service, task, records, {}, deadline)
         return np.concatenate(rows) if rows else np.empty(0, np.float32)
 
     async def infer_spans(
@@ -108,14 +112,15 @@ class Services(ServerCalls):
     ) -> list[list[Span]]:
         """See `Client.infer_spans`."""
         parameters = _given(threshold=threshold, aggregation=aggregation)
-        return await self._all(service, tasks.SPANS, texts, parameters, timeout_s)
+        return await self._all(service, tasks.SPANS, texts, parameters, self._deadlines(timeout_s))
 
     async def embed(self, service: str, texts: Sequence[str], *, timeout_s: float | None = None) -> NDArray[np.float32]:
         """See `Client.embed`."""
-        rows = await self._all(service, tasks.EMBEDDINGS, texts, {}, timeout_s)
+        deadline = self._deadlines(timeout_s)
+        rows = await self._all(service, tasks.EMBEDDINGS, texts, {}, deadline)
         if rows:
             return np.stack(rows)
-        dims = (await self._config(service, self._deadline(timeout_s)))["output"][0]["dims"]
+        dims = (await self._config(service, deadline()))["output"][0]["dims"]
         return np.empty((0, max(0, dims[-1])), np.float32)
 
     def embed_stream(
@@ -125,13 +130,17 @@ class Services(ServerCalls):
         return self._stream(service, tasks.EMBEDDINGS, texts, {}, timeout_s)
 
     async def _all(
-        self, service: str, task: Task[T], items: Sequence[Any], parameters: Parameters, timeout_s: float | None
+        self,
+        service: str,
+        task: Task[T],
+        items: Sequence[Any],
+        parameters: Parameters,
+        deadline: Callable[[], Deadline],
     ) -> list[T]:
         """The answers of items that are all there; what is wrong with one shows before any is sent."""
         values = task.check_all(items)
-        whole = self._deadline(timeout_s)
-        question = _Question(service, task, parameters, lambda: self._deadline(None) if timeout_s is None else whole)
-        size = await self._max_batch_size(service, whole) if len(values) > 1 else 1
+        question = _Question(service, task, parameters, deadline)
+        size = await self._max_batch_size(service, deadline()) if len(values) > 1 else 1
         if len(values) <= size:
             return list(await self._ask(question, values)) if values else []
         answers: list[T] = []
@@ -201,9 +210,16 @@ class Services(ServerCalls):
     async def _max_batch_size(self, service: str, deadline: Deadline) -> int:
         return max(1, int((await self._config(service, deadline)).get("max_batch_size", 0)))
 
-    async def _columns(self, service: str, timeout_s: float | None) -> dict[str, str]:
-        config = await self._config(service, self._deadline(timeout_s))
+    async def _columns(self, service: str, deadline: Deadline) -> dict[str, str]:
+        config = await self._config(service, deadline)
         return {entry["name"]: entry["data_type"] for entry in config["input"]}
+
+    def _deadlines(self, timeout_s: float | None) -> Callable[[], Deadline]:
+        """What gives each request of a call its end: the same to all if there is a time for all together."""
+        if timeout_s is None:
+            return lambda: self._deadline(None)
+        whole = self._deadline(timeout_s)
+        return lambda: whole
 
 
 def _given(**parameters: float | str | None) -> Parameters:

@@ -102,7 +102,8 @@ class FakeServer:
         Args:
             service: its name.
             answer: to every item, or a function of the item: a `Prediction`, a list of `Span`, an embedding [D], or a
-                number. What the function raises becomes an error of the server; an `InvalidRequest` stays one.
+                number. What the function raises is the server's answer: an `InvalidRequest`, `Forbidden`, `NotFound` or
+                `Unavailable` stays one, anything else is a `ServerError`.
             takes: the kind of its items: "text" (the function gets a str), "image" (the bytes of a file) or "record"
                 (a dict).
             max_batch_size: items in one request, ≥ 1.
@@ -177,7 +178,13 @@ class FakeServer:
         self._failures += [Refused(503, "Exceeds maximum queue size", headers)] * times
 
     def close(self) -> None:
-        """Close all connections and the port."""
+        """Close all connections and the port, as the end of a `with` block does.
+
+        Example:
+            >>> from trident_client.testing import FakeServer
+            >>> server = FakeServer()
+            >>> server.close()
+        """
         self._listener.close()
 
     def __enter__(self) -> "FakeServer":

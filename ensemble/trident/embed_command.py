@@ -25,9 +25,7 @@ def embed(
     ] = None,
     url: Url = DEFAULT_URL,
     timeout: Timeout = 30.0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print an object for each text, not only the vector.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print an object for each text, or of the file.")] = False,
 ) -> None:
     """Embed texts with a running service, a vector a line.
 
@@ -37,7 +35,9 @@ def embed(
     """  # noqa: D301 - click's mark for lines that stay as they are
     with Client(url, timeout_s=timeout) as client:
         if output is not None:
-            _save(client, service, texts, output)
+            shape = _save(client, service, texts, output)
+            answer = {"output": str(output), "shape": shape}
+            print(json.dumps(answer) if as_json else f"wrote {output}: float32 {shape}")
             return
         for chunk in read_texts(texts):
             for text, vector in zip(chunk, client.embed(service, chunk).tolist(), strict=True):
@@ -46,8 +46,8 @@ def embed(
             sys.stdout.flush()
 
 
-def _save(client: Client, service: str, texts: Sequence[str], output: Path) -> None:
-    """Write all vectors at once; the file is there when it is whole."""
+def _save(client: Client, service: str, texts: Sequence[str], output: Path) -> list[int]:
+    """Write all vectors at once, and return their shape; the file is there when it is whole."""
     import numpy as np
 
     if output.suffix != ".npy":
@@ -64,4 +64,4 @@ def _save(client: Client, service: str, texts: Sequence[str], output: Path) -> N
         beside.replace(output)
     finally:
         beside.unlink(missing_ok=True)
-    print(f"wrote {output}: float32 {list(vectors.shape)}")
+    return list(vectors.shape)

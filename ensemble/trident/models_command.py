@@ -23,6 +23,7 @@ from trident.options import AsJson, Repository, Timeout, Url
 from trident.output import printable
 
 LOAD_TIMEOUT_S = 300.0
+UNLOAD_TIMEOUT_S = 60.0
 POLL_S = 0.1
 WIDE = 72  # characters that a row takes with everything in it
 HUNDRED = 100
@@ -78,7 +79,7 @@ def load(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = LOAD_TIMEOUT_S, 
 
 
 @models.command()
-def unload(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = 60.0, as_json: AsJson = False) -> None:
+def unload(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = UNLOAD_TIMEOUT_S, as_json: AsJson = False) -> None:
     """Unload a model, or a service with its models.
 
     \b
@@ -96,6 +97,7 @@ def remove(
     name: Name,
     model_repository: Repository = Path("model_repository"),
     yes: bool = typer.Option(False, "--yes", help="Do not ask."),
+    timeout: Timeout = UNLOAD_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
     """Remove a built service from a model repository.
@@ -114,8 +116,8 @@ def remove(
         typer.confirm(f"remove {', '.join(found)} from {model_repository}?", abort=True, err=True)
     for state in running_servers():
         if state.model_repository == str(model_repository.resolve()):
-            with Client(f"http://127.0.0.1:{state.http_port}", admin_key=state.admin_key) as client:
-                _unload(client, name, client.timeout_s)
+            with Client(f"http://127.0.0.1:{state.http_port}", timeout_s=timeout, admin_key=state.admin_key) as client:
+                _unload(client, name, timeout)
     run(name, model_repository)
     print(json.dumps({"removed": found}) if as_json else f"removed {', '.join(found)} from {model_repository}")
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,27 +42,52 @@ MODELS = Path(__file__).parent.parent / "models"
 BOMB = gzip.compress(b" " * 1_000_000)
 X = {"x": np.array([[b"a"]], dtype=object)}
 HTML = b"HTTP/1.1 %s\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
+LARGE = {"x": np.zeros((1, 10_000_000), np.float32)}  # more than fits into the buffers of a connection
 Ask = Callable[..., Any]
+Call = Callable[..., Any]
+Talk = Callable[..., AbstractContextManager[Call]]
 
 
-def ask_blocking(url: str, model: str = "identity", **options: Any) -> Any:
+@contextmanager
+def talk_blocking(url: str, **options: Any) -> Iterator[Call]:
     with Client(url, **{"timeout_s": 10, "retry": None} | options) as client:
-        return client.infer_tensors(model, X)["y"].tolist()
+        yield lambda method, *arguments, **named: getattr(client, method)(*arguments, **named)
 
 
-def ask_async(url: str, model: str = "identity", **options: Any) -> Any:
-    async def main() -> Any:
-        async with AsyncClient(url, **{"timeout_s": 10, "retry": None} | options) as client:
-            return (await client.infer_tensors(model, X))["y"].tolist()
+@contextmanager
+def talk_async(url: str, **options: Any) -> Iterator[Call]:
+    loop = asyncio.new_event_loop()
+    client = AsyncClient(url, **{"timeout_s": 10, "retry": None} | options)
+    try:
+        yield lambda method, *arguments, **named: loop.run_until_complete(getattr(client, method)(*arguments, **named))
+    finally:
+        _end(loop, client)
 
-    return asyncio.run(main())
+
+def _end(loop: asyncio.AbstractEventLoop, client: AsyncClient) -> None:
+    """What `asyncio.run` does in the end, so that nothing is left open."""
+    loop.run_until_complete(client.close())
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
 
 
-@pytest.fixture(params=[ask_blocking, ask_async], ids=["blocking", "async"])
-def ask(request: pytest.FixtureRequest) -> Ask:
-    """Asks a model over a client of each kind."""
-    found: Ask = request.param
+@pytest.fixture(params=[talk_blocking, talk_async], ids=["blocking", "async"])
+def talk(request: pytest.FixtureRequest) -> Talk:
+    """Makes a client of each kind, and calls its methods by name."""
+    found: Talk = request.param
     return found
+
+
+@pytest.fixture
+def ask(talk: Talk) -> Ask:
+    """Asks a model over a client that is made for this."""
+
+    def ask_once(url: str, model: str = "identity", inputs: Any = X, **options: Any) -> Any:
+        with talk(url, **options) as call:
+            return call("infer_tensors", model, inputs)["y"].tolist()
+
+    return ask_once
 
 
 @pytest.fixture(params=["http", "grpc"])
@@ -109,6 +135,21 @@ def test_a_host_that_has_no_address(ask: Ask, protocol: str) -> None:
     assert message.startswith(f"cannot reach {protocol}://nobody.invalid:8000: ")
 
 
+def test_a_name_that_is_looked_up_for_too_long(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_up: Any = socket.getaddrinfo
+    ended = threading.Event()
+
+    def search(*arguments: Any, flags: int = 0, **named: Any) -> Any:
+        if not flags & socket.AI_NUMERICHOST:
+            ended.wait(20)
+        return look_up(*arguments, flags=flags, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", search)
+    with talk("http://nobody.invalid:8000", timeout_s=0.5) as call:
+        failure(RequestTimeout, call, "is_server_live")
+        ended.set()
+
+
 def test_one_that_accepts_and_never_answers(ask: Ask, protocol: str) -> None:
     with Peer(wait_a_while) as peer:
         message = failure(RequestTimeout, ask, f"{protocol}://{peer.address}", timeout_s=0.5)
@@ -133,10 +174,16 @@ def test_one_that_drips_cannot_outlast_the_deadline(ask: Ask, head: bytes) -> No
         assert peer.connections == 1
 
 
-def test_one_that_takes_only_half_of_a_request(ask: Ask) -> None:
-    large = {"x": np.zeros((1, 20_000_000), np.float32)}
-    with Peer(lambda connection: time.sleep(5)) as peer, Client(f"http://{peer.address}", timeout_s=0.5) as client:
-        failure(RequestTimeout, client.infer_tensors, "identity", large)
+def test_one_that_takes_only_half_of_a_request(talk: Talk) -> None:
+    ended = threading.Event()
+
+    def wait(connection: socket.socket) -> None:
+        ended.wait(20)
+
+    with Peer(wait) as peer, talk(f"http://{peer.address}", timeout_s=0.5) as call:
+        failure(RequestTimeout, call, "infer_tensors", "identity", LARGE)
+        peer.close()  # an event loop's connection ends when what is left has been sent, or cannot be
+        ended.set()
 
 
 # -- half an answer --------------------------------------------------------------------------------------------------
@@ -168,7 +215,41 @@ def test_one_that_closes_in_the_middle(ask: Ask, protocol: str, server: Server) 
         peers.relay(server.ports[protocol], connection, ended)
 
     with Peer(cut) as peer:
-        failure(AnswerLost, ask, f"{protocol}://{peer.address}", "slow")
+        failure(AnswerLost, ask, f"{protocol}://{peer.address}", "slow", retry=Retry())
+        assert peer.connections == 1, "it was asked again, though it may have served the request"
+
+
+def test_one_that_ends_in_the_middle_of_a_large_answer(ask: Ask, protocol: str, server: Server) -> None:
+    def cut(connection: socket.socket) -> None:
+        peers.relay(server.ports[protocol], connection, answer_bytes=50_000)
+
+    large = {"x": np.array([[b"x" * 1_000_000]], dtype=object)}
+    with Peer(cut) as peer:
+        failure(AnswerLost, ask, f"{protocol}://{peer.address}", inputs=large, retry=Retry())
+        assert peer.connections == 1
+        failure(AnswerLost, ask, f"{protocol}://{peer.address}", inputs=large, retry=Retry(2, 0.01, lost_answers=True))
+        assert peer.connections == 3
+
+
+def test_one_that_ends_in_the_middle_of_a_request(ask: Ask) -> None:
+    def read_some(connection: socket.socket) -> None:
+        connection.recv(65536)
+
+    with Peer(read_some) as peer:
+        failure(AnswerLost, ask, f"http://{peer.address}", inputs=LARGE, retry=Retry())
+        assert peer.connections == 1
+
+
+def test_one_that_refuses_a_large_request_before_it_has_read_it(ask: Ask) -> None:
+    def refuse(connection: socket.socket) -> None:
+        peers.read_request(connection)
+        connection.sendall(HTML % b"413 Payload Too Large")
+        connection.shutdown(socket.SHUT_WR)
+        time.sleep(0.2)  # a client that only writes finds the connection closed
+
+    with Peer(refuse) as peer:
+        failure(InvalidRequest, ask, f"http://{peer.address}", inputs=LARGE, retry=Retry())
+        assert peer.connections == 1
 
 
 def test_one_that_resets_the_connection_in_the_middle(ask: Ask) -> None:
@@ -179,6 +260,19 @@ def test_one_that_resets_the_connection_in_the_middle(ask: Ask) -> None:
 
     with Peer(reset) as peer:
         failure(AnswerLost, ask, f"http://{peer.address}")
+
+
+def test_calls_share_a_connection(talk: Talk, protocol: str, server: Server) -> None:
+    def serve(connection: socket.socket) -> None:
+        peers.relay(server.ports[protocol], connection)
+
+    with Peer(serve) as peer, talk(f"{protocol}://{peer.address}") as call:
+        for _ in range(5):
+            assert call("infer_tensors", "identity", X)["y"].tolist() == [[b"a"]]
+            assert call("is_server_live")
+        failure(NotFound, call, "infer_tensors", "nobody", X)
+        assert call("is_server_live")
+        assert peer.connections == 1
 
 
 def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again() -> None:
@@ -346,18 +440,53 @@ def test_an_expired_certificate(ask: Ask, protocol: str, authority: peers.Certif
 # -- Triton in trouble -----------------------------------------------------------------------------------------------
 
 
-def test_a_model_that_disappears_between_two_calls(ask: Ask, protocol: str, server: Server) -> None:
+def test_a_model_that_disappears_between_two_calls(talk: Talk, protocol: str, server: Server) -> None:
     url = server.http_url if protocol == "http" else server.grpc_url
-    with Client(url, admin_key=server.admin_key) as client:
+    with talk(url) as call, Client(url, admin_key=server.admin_key) as admin:
+        assert call("infer_tensors", "identity", X)["y"].tolist() == [[b"a"]]
         try:
-            assert failure(ServerError, ask, url, "always_fails")
-            client.unload_model("always_fails")
-            _wait_until(lambda: not client.is_model_ready("always_fails"))
-            message = failure(NotFound, ask, url, "always_fails")
-            assert "'always_fails' has no available versions" in message
+            admin.unload_model("identity")
+            _wait_until(lambda: not admin.is_model_ready("identity"))
+            message = failure(NotFound, call, "infer_tensors", "identity", X)
+            assert "'identity' has no available versions" in message
         finally:
-            client.load_model("always_fails")
-        assert client.is_model_ready("always_fails")
+            admin.load_model("identity")
+        assert call("infer_tensors", "identity", X)["y"].tolist() == [[b"a"]]
+
+
+def test_a_restricted_call_is_forbidden_and_a_header_opens_it(
+    talk: Talk, protocol: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRIDENT_STATE_DIR", str(tmp_path))  # where the client finds no key by itself
+    url = server.http_url if protocol == "http" else server.grpc_url
+    with talk(url, retry=Retry()) as call:
+        message = failure(Forbidden, call, "get_model_repository_index")
+        assert message.endswith("; give the client its admin_key, or set TRIDENT_ADMIN_KEY")
+    name = "admin-key" if protocol == "http" else "triton-grpc-protocol-admin-key"
+    with talk(url, headers={name: server.admin_key}) as call:
+        assert "identity" in {entry["name"] for entry in call("get_model_repository_index")}
+
+
+def test_a_full_queue(protocol: str, server: Server) -> None:
+    url = server.http_url if protocol == "http" else server.grpc_url
+    with Client(url, admin_key=server.admin_key, retry=None) as client:
+        queue = {"dynamic_batching": {"default_queue_policy": {"max_queue_size": 1}}}
+        client.load_model("slow", client.get_model_config("slow") | queue | {"max_batch_size": 1})
+
+        def try_it(_: int) -> Any:
+            try:
+                return client.infer_tensors("slow", X)["y"].tolist()
+            except ClientError as error:
+                return f"{type(error).__name__}: {error}"
+
+        try:
+            with futures.ThreadPoolExecutor(8) as pool:
+                found = list(pool.map(try_it, range(8)))
+        finally:
+            client.load_model("slow")
+    refused = [answer for answer in found if answer != [[b"a"]]]
+    assert 0 < len(refused) < 8
+    assert all("Unavailable: " in answer and "Exceeds maximum queue size" in answer for answer in refused), refused
 
 
 def test_a_model_whose_process_has_died(ask: Ask, tmp_path: Path) -> None:
@@ -416,16 +545,18 @@ def test_cancelling_a_call_cancels_the_request_over_grpc() -> None:
 
 
 def test_cancelling_a_call_stops_waiting_over_http() -> None:
-    gone = threading.Event()
+    arrived, gone = threading.Event(), threading.Event()
 
     def wait_for_the_end(connection: socket.socket) -> None:
+        peers.read_request(connection)
+        arrived.set()
         wait_a_while(connection)
         gone.set()
 
     async def main(url: str) -> None:
         async with AsyncClient(url) as client:
             task = asyncio.create_task(client.infer_tensors("identity", X))
-            await asyncio.sleep(0.2)
+            assert await asyncio.to_thread(arrived.wait, 10)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from trident_client import (
     RequestTimeout,
     ServerError,
 )
+from trident_client.deadline import Deadline
 from trident_client.testing import FakeServer
 
 PROTOCOLS = ["http", "grpc"]
@@ -158,6 +159,38 @@ def test_a_timeout_that_is_given_holds_for_all_texts_together(ask: Ask, server: 
         ask(server, ["a"] * 500, timeout_s=0.5)
 
 
+@pytest.mark.parametrize(
+    ("call", "requests"),
+    [
+        (lambda client: client.infer("spam", list("abc"), timeout_s=5), 3),
+        (lambda client: client.embed("meanings", [], timeout_s=5), 1),
+        (lambda client: client.infer_values("houses", [{"rooms": 1}], timeout_s=5), 2),
+        (lambda client: client.infer_records("customers", [{"age": 1}], timeout_s=5), 2),
+    ],
+    ids=["infer", "embed", "infer_values", "infer_records"],
+)
+def test_all_requests_of_a_call_end_at_one_time(
+    call: Callable[[Client], Any], requests: int, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those for a service's configuration, too."""
+    server.add("meanings", np.ones(2))
+    server.add("houses", 7.0, takes="record")
+    server.add("customers", Prediction(("stays",), (1.0,)), takes="record")
+    ends = []
+    with Client(server.url) as client:
+        transport = client._calls._transport
+        send = transport.send
+
+        async def watch(request: Any, deadline: Deadline) -> Any:
+            ends.append(deadline)
+            return await send(request, deadline)
+
+        monkeypatch.setattr(transport, "send", watch)
+        call(client)
+    assert len(ends) == requests
+    assert len(set(ends)) == 1
+
+
 def test_the_clients_timeout_is_for_each_request(server: FakeServer) -> None:
     server.delay_s = 0.2
     with Client(server.url, timeout_s=0.5, concurrency=1) as client:
@@ -201,22 +234,41 @@ def test_an_answer_that_is_none_is_the_servers_error(server: FakeServer) -> None
 # -- streams ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_million_texts_stream_through_with_few_in_memory(server: FakeServer) -> None:
-    server.add_model("spam", all_ham, max_batch_size=10_000)
+def stream(server: FakeServer, texts: Iterable[str], seen: Callable[[Prediction], None]) -> None:
+    with Client(server.url, concurrency=2) as client:
+        for prediction in client.infer_stream("spam", texts):
+            seen(prediction)
+
+
+def stream_async(server: FakeServer, texts: Iterable[str], seen: Callable[[Prediction], None]) -> None:
+    async def main() -> None:
+        async with AsyncClient(server.url, concurrency=2) as client:
+            async for prediction in client.infer_stream("spam", texts):
+                seen(prediction)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("ask", "count"), [(stream, 1_000_000), (stream_async, 200_000)], ids=["blocking", "async"])
+def test_a_million_texts_stream_through_with_few_in_memory(ask: Any, count: int, server: FakeServer) -> None:
+    size = count // 100
+    server.add_model("spam", all_ham, max_batch_size=size)
     taken, answered, most = 0, 0, 0
 
     def texts() -> Iterator[str]:
         nonlocal taken
-        for number in range(1_000_000):
+        for number in range(count):
             taken += 1
             yield f"text {number}"
 
-    with Client(server.url, concurrency=2) as client:
-        for prediction in client.infer_stream("spam", texts()):
-            answered += prediction.label == "ham"
-            most = max(most, taken - answered)
-    assert answered == 1_000_000
-    assert most <= 9 * 10_000
+    def seen(prediction: Prediction) -> None:
+        nonlocal answered, most
+        answered += prediction.label == "ham"
+        most = max(most, taken - answered)
+
+    ask(server, texts(), seen)
+    assert answered == count
+    assert most <= 9 * size
 
 
 def test_async_iterables_stream_through_in_order(server: FakeServer) -> None:
@@ -270,6 +322,32 @@ def test_an_async_stream_that_is_closed_early_leaves_no_task(server: FakeServer)
             return len(asyncio.all_tasks())
 
     assert asyncio.run(main()) == 1
+
+
+def test_cancelling_a_call_ends_all_its_requests(server: FakeServer) -> None:
+    answer, arrived = threading.Event(), threading.Semaphore(0)
+
+    def wait(text: str) -> Prediction:
+        arrived.release()
+        answer.wait(20)
+        return Prediction((text,), (1.0,))
+
+    server.add("spam", wait, max_batch_size=1)
+
+    async def main() -> None:
+        async with AsyncClient(server.url, concurrency=3) as client:
+            call = asyncio.create_task(client.infer("spam", ["a"] * 100))
+            for _ in range(3):
+                assert await asyncio.to_thread(arrived.acquire, timeout=10)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert len(asyncio.all_tasks()) == 1
+            answer.set()
+            assert await client.is_server_live()
+
+    asyncio.run(main())
+    assert len(server.requests) == 3
 
 
 def test_a_stream_takes_iterables_only(server: FakeServer) -> None:

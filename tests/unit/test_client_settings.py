@@ -1,5 +1,6 @@
 """What a client is made with is checked at once, and what is secret is never shown."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -84,11 +85,22 @@ def test_headers_go_with_every_request() -> None:
         assert server.requests[0].headers["authorization"] == SECRET
 
 
+async def infer_async(url: str, text: str, **options: Any) -> list[Prediction]:
+    async with AsyncClient(url, **options) as client:
+        return await client.infer("spam", [text])
+
+
+def infer(url: str, text: str, **options: Any) -> list[Prediction]:
+    with Client(url, **options) as client:
+        return client.infer("spam", [text])
+
+
+@pytest.mark.parametrize("ask", [infer, lambda *given, **options: asyncio.run(infer_async(*given, **options))])
 @pytest.mark.parametrize("compression", ["gzip", "deflate"])
-def test_requests_are_compressed_if_told(compression: str) -> None:
-    with FakeServer() as server, Client(server.url, compression=compression) as client:
+def test_requests_are_compressed_if_told(ask: Any, compression: str) -> None:
+    with FakeServer() as server:
         server.add("spam", lambda text: Prediction((text[:1],), (1.0,)))
-        assert client.infer("spam", ["x" * 100_000])[0].label == "x"
+        assert ask(server.url, "x" * 100_000, compression=compression)[0].label == "x"
         headers = server.requests[0].headers
         assert headers["content-encoding"] == headers["accept-encoding"] == compression
         assert int(headers["content-length"]) < 1000

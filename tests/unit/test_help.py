@@ -20,6 +20,16 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 COMMANDS = sorted(commands(typer.main.get_command(app)))
 COMMAND_OF_IMPORT: Any = typer.main.get_command(app).commands["import"]  # type: ignore[attr-defined]
+TALKING = {("embed",), ("infer",), ("models",), ("models", "load"), ("models", "unload"), ("status",)}
+WITHOUT_JSON = {("demo",), ("logs",), ("new", "stage"), ("perf-analyzer",), ("serve",)}  # they have no result to print
+
+
+def options(words: tuple[str, ...]) -> dict[str, Any]:
+    """The options of a command by name."""
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        command = command.commands[word]
+    return {name: option for option in command.params for name in option.opts}
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -45,3 +55,25 @@ def test_no_summary_is_cut_off_in_eighty_columns(words: tuple[str, ...]) -> None
     summaries = lines[lines.index("Commands:") + 1 :]
     assert summaries
     assert not [line for line in summaries if line.rstrip().endswith(("…", "..."))]
+
+
+def test_commands_that_talk_to_a_server_are_told_which_and_for_how_long() -> None:
+    assert {words for words in COMMANDS if "--url" in options(words)} == TALKING
+    for words in TALKING:
+        assert options(words)["--url"].envvar == "TRIDENT_URL", words
+        assert "--timeout" in options(words), words
+
+
+def test_commands_print_json_for_machines() -> None:
+    assert {words for words in COMMANDS if "--json" not in options(words)} == WITHOUT_JSON
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("trident mod", {"models"}), ("trident models ", {"load", "unload", "remove"}), ("trident infer --ur", {"--url"})],
+)
+def test_a_shell_completes_commands_and_options(line: str, expected: set[str]) -> None:
+    asked = {"_TRIDENT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    result = CliRunner().invoke(app, [], prog_name="trident", env=asked)
+    assert set(result.output.split()) == expected
+    assert "complete_bash" in CliRunner().invoke(app, ["--show-completion", "bash"], prog_name="trident").output
