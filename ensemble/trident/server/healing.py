@@ -22,6 +22,7 @@ from trident.server.revivals import UNLOADED, Place, Revivals
 from trident.server.stubs import Stub, end_of, find_stubs
 
 LOOK_EVERY_S = 1.0
+MEET_EVERY_S = 0.1  # while models load
 COLLECTED_WITHIN_S = 0.2  # by Triton, if it ended the process itself
 ASK_TIMEOUT_S = 10.0
 SILENT_S = 30.0  # a tritonserver that was live and does not answer for so long hangs
@@ -79,7 +80,7 @@ class Healer:
             while not self._ended.is_set():
                 if not self._armed.is_set():  # models load; their processes are met, lest one dies unknown
                     self._meet(find_stubs(self._tritonserver, self._place.repository))
-                    self._armed.wait(LOOK_EVERY_S)
+                    self._armed.wait(MEET_EVERY_S)
                     continue
                 try:
                     self._look(client)
