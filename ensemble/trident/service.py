@@ -124,8 +124,9 @@ class Serving(Section):
 
     max_batch_size: Annotated[int, Field(ge=0, le=4096)] = 64
     queue_delay_ms: Milliseconds = 0.0
-    max_queue_size: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1024
-    queue_timeout_ms: Milliseconds = 10_000.0
+    max_queue_size: Annotated[int, Field(ge=0, le=2**31 - 1)] = 512
+    queue_timeout_ms: Milliseconds = 0.0
+    priority_levels: Annotated[int, Field(ge=0, le=100)] = 0
     model_instances: Count = 1
     preprocess_instances: Count = 1
     postprocess_instances: Count = 1

@@ -1,0 +1,185 @@
+"""Reports what a service does at twice its capacity: how much it answers, how it refuses, and how soon it is over.
+
+Run `make demo` first, then `make bench-overload`; nothing here gates a test. `--json FILE` keeps the figures.
+"""
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from trident.datasets import read_dataset
+from trident.server.lifecycle import Server
+from trident_client import AsyncClient, Client, ClientError, Unavailable
+
+ROOT = Path(__file__).parent.parent
+TICK_S = 0.005  # the open loop sends what is due at every tick
+CALM = 2.0  # latency is back when it is at most so many times what it was
+PROBE_S = 10.0  # how long to wait for that
+
+Ask = Callable[[], Awaitable[object]]
+
+
+@dataclass
+class Tally:
+    """What became of requests, in seconds."""
+
+    answered: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    async def count(self, ask: Ask) -> None:
+        """Send one request."""
+        started = time.perf_counter()
+        try:
+            await ask()
+            self.answered.append(time.perf_counter() - started)
+        except Unavailable:
+            self.refused.append(time.perf_counter() - started)
+        except ClientError as error:
+            self.failed.append(str(error))
+
+
+@dataclass(frozen=True)
+class Figures:
+    """One protocol's figures; rates in requests a second, times in milliseconds."""
+
+    protocol: str
+    capacity: float
+    offered: float
+    answered: float
+    answered_to_capacity: float
+    refused: int
+    failed: int
+    refusal_p50_ms: float
+    refusal_p99_ms: float
+    answer_p99_ms: float
+    bound_ms: float
+    alone_before_ms: float
+    calm_after_s: float
+
+
+async def closed_loop(ask: Ask, callers: int, seconds: float) -> float:
+    """Answers a second with so many callers, each of which asks again when it is answered."""
+    tally = Tally()
+    end = time.perf_counter() + seconds
+
+    async def caller() -> None:
+        while time.perf_counter() < end:
+            await tally.count(ask)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    return len(tally.answered) / (time.perf_counter() - started)
+
+
+async def open_loop(ask: Ask, rate: float, seconds: float) -> tuple[Tally, float, float]:
+    """Send at a rate, whatever is answered.
+
+    Returns:
+        What became of the requests, those sent a second, and those answered a second while they were sent.
+    """
+    tally, tasks, sent = Tally(), set(), 0
+    started = time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds:
+        for _ in range(int(rate * passed) - sent):
+            task = asyncio.ensure_future(tally.count(ask))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+            sent += 1
+        await asyncio.sleep(TICK_S)
+    answered = len(tally.answered) / passed
+    await asyncio.gather(*tasks)
+    return tally, sent / passed, answered
+
+
+async def alone_ms(ask: Ask, requests: int = 30) -> float:
+    """Median milliseconds of a request that is alone."""
+    tally = Tally()
+    for _ in range(requests):
+        await tally.count(ask)
+    return 1e3 * statistics.median(tally.answered)
+
+
+async def calm_s(ask: Ask, limit_ms: float) -> float:
+    """Seconds until a request takes at most `limit_ms`."""
+    started = time.perf_counter()
+    while time.perf_counter() - started < PROBE_S:
+        tally = Tally()
+        await tally.count(ask)
+        if tally.answered and 1e3 * tally.answered[0] <= limit_ms:
+            break
+        await asyncio.sleep(TICK_S)
+    return time.perf_counter() - started
+
+
+def percentile_ms(seconds: list[float], percent: int) -> float:
+    """A percentile in milliseconds; NaN of nothing."""
+    return 1e3 * sorted(seconds)[min(len(seconds) - 1, len(seconds) * percent // 100)] if seconds else float("nan")
+
+
+async def measure(url: str, service: str, texts: list[str], limit: int, options: argparse.Namespace) -> Figures:
+    """Find the capacity, then ask for twice of it, then see how soon all is calm."""
+    async with AsyncClient(url, retry=None, timeout_s=60) as client:
+        ask: Ask = lambda: client.infer(service, texts)  # noqa: E731
+        before = await alone_ms(ask)
+        await closed_loop(ask, options.callers, 1)
+        capacity = await closed_loop(ask, options.callers, options.seconds)
+        tally, offered, answered = await open_loop(ask, 2 * capacity, options.seconds)
+        calm = await calm_s(ask, CALM * before)
+    return Figures(
+        protocol=url.partition(":")[0],
+        capacity=capacity,
+        offered=offered,
+        answered=answered,
+        answered_to_capacity=answered / capacity,
+        refused=len(tally.refused),
+        failed=len(tally.failed),
+        refusal_p50_ms=percentile_ms(tally.refused, 50),
+        refusal_p99_ms=percentile_ms(tally.refused, 99),
+        answer_p99_ms=percentile_ms(tally.answered, 99),
+        bound_ms=1e3 * limit / capacity + before,
+        alone_before_ms=before,
+        calm_after_s=calm,
+    )
+
+
+def report(options: argparse.Namespace) -> list[Figures]:
+    """The figures of both protocols, from one server."""
+    dataset = read_dataset(
+        ROOT / "data" / "sms_spam.tsv", text_column="text", label_column="label", skip_bad_rows=False
+    )
+    texts = [example.text for example in dataset.examples[: options.texts]]
+    with Server(options.model_repository, http_port=0, grpc_port=0, metrics_port=0) as server:
+        with Client(server.http_url) as client:
+            parameters = client.get_model_config(f"{options.service}_preprocess")["parameters"]
+        limit = int(parameters["MAX_WAITING"]["string_value"])
+        urls = (server.http_url, server.grpc_url)
+        return [asyncio.run(measure(url, options.service, texts, limit, options)) for url in urls]
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository")
+    parser.add_argument("--service", default="spam", help="a text classification in it, with a max_queue_size")
+    parser.add_argument("--texts", type=int, default=1, help="in a request")
+    parser.add_argument("--callers", type=int, default=128, help="at once, to find the capacity")
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each loop")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    options = parser.parse_args()
+    rows = [asdict(figures) for figures in report(options)]
+    print("| |" + "".join(f" {row['protocol']} |" for row in rows))
+    print("|---|" + "---|" * len(rows))
+    for name in list(rows[0])[1:]:
+        print(f"| {name} |" + "".join(f" {row[name]:.4g} |" for row in rows))
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
