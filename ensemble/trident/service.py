@@ -48,6 +48,7 @@ class TextPreprocess(Section):
     padding: Literal["longest", "pre", "post"] = "longest"
     truncation: Literal["pre", "post"] = "post"
     pad_id: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    max_text_bytes: Count = 2**20
 
 
 class ImagePreprocess(Section):

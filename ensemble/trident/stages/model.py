@@ -23,7 +23,8 @@ class TritonPythonModel:
         """Load the stage with the files and settings of this version."""
         self.name = args["model_name"]
         config = json.loads(args["model_config"])
-        self._inputs = [entry["name"] for entry in config["input"]]
+        batched = int(config["max_batch_size"]) > 0
+        self._ranks = {entry["name"]: len(entry["dims"]) + batched for entry in config["input"]}
         module = import_module(".stage", __package__)
         self._invalid = module.InvalidInput
         self._stage = module.Stage(Path(__file__).parent, config)
@@ -50,8 +51,9 @@ class TritonPythonModel:
             unavailable = pb_utils.TritonError(f"Model '{self.name}': {refusal}", pb_utils.TritonError.UNAVAILABLE)
             return pb_utils.InferenceResponse(error=unavailable)
         try:
-            tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self._inputs}
+            tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self._ranks}
             arrays = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
+            self._check(arrays)
             answer = self._stage(arrays, json.loads(request.parameters() or "{}"))
             outputs = [pb_utils.Tensor(name, array) for name, array in answer.items()]
         except self._invalid as error:
@@ -63,3 +65,11 @@ class TritonPythonModel:
             failure = pb_utils.TritonError(f"Model '{self.name}': failed; the server's log has the cause.")
             return pb_utils.InferenceResponse(error=failure)
         return pb_utils.InferenceResponse(output_tensors=outputs)
+
+    def _check(self, arrays: dict[str, Any]) -> None:
+        """Triton takes the shape [0, 1] with the bytes of one row over gRPC, and hands it over without an axis."""
+        for name, array in arrays.items():
+            if array.ndim != self._ranks[name]:
+                raise self._invalid(
+                    f"input '{name}' has the shape {list(array.shape)}; expected {self._ranks[name]} axes"
+                )

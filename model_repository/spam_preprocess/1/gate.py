@@ -1,0 +1,115 @@
+"""Refuses requests at a service's door while too many wait inside it.
+
+Triton's own `max_queue_size` would do it, at a price: a scheduler with any limit prepares no batch ahead, and release
+24.10 then looks for work only when another request comes, or after half a second. A burst of requests with none
+behind it is answered with such pauses between its batches. So the stage that a request meets first asks Triton how
+many wait, and the models' own queues have no limit.
+Source: triton-inference-server/core r24.10, src/dynamic_batch_scheduler.cc, WaitForPayloadSlotAvailable, and
+src/scheduler_utils.cc, PriorityQueue; server r24.10, docs/user_guide/metrics.md, "Pending Request Count".
+"""
+
+import http.client
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+PERIOD_S = 0.02  # between two looks, while there are requests
+TIMEOUT_S = 1.0
+ANCESTORS = 8  # the stub may be started through a shell
+WAITING = re.compile(r'^nv_inference_pending_request_count\{[^}]*model="([^"]*)"[^}]*\} (\S+)$', re.MULTILINE)
+
+Look = Callable[[], int]
+
+
+class Gate:
+    """Counts the requests that wait in a service, and those that were let in since it last looked."""
+
+    def __init__(self, limit: int, look: Look) -> None:
+        """Begin to watch, on a thread.
+
+        Args:
+            limit: requests that may wait, ≥ 1.
+            look: says how many wait now; an OSError means that nobody can say, and then all are let in.
+        """
+        self._limit = limit
+        self._look = look
+        self._seen = self._admitted = 0
+        self._lock = threading.Lock()
+        self._asked = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def refusal(self) -> str | None:
+        """None lets a request in; else why it may not."""
+        self._asked.set()
+        with self._lock:
+            waiting = self._seen + self._admitted
+            if waiting >= self._limit:
+                return f"{waiting} requests wait, and {self._limit} may (max_queue_size); try again later"
+            self._admitted += 1
+        return None
+
+    def _watch(self) -> None:
+        while True:
+            if not self._seen:  # else nobody might ask again, and the next request find an old count
+                self._asked.wait()
+            self._asked.clear()
+            before = self._admitted
+            try:
+                seen = self._look()
+            except (OSError, http.client.HTTPException):
+                seen = 0
+            with self._lock:
+                self._seen = seen
+                self._admitted -= before
+            time.sleep(PERIOD_S)
+
+
+class Metrics:
+    """Triton's metrics, as a `Look`."""
+
+    def __init__(self, address: tuple[str, int], models: Sequence[str]) -> None:
+        """Count the requests that wait for these models at host and port."""
+        self._address = address
+        self._models = frozenset(models)
+
+    def __call__(self) -> int:
+        """How many wait for an instance now.
+
+        Raises:
+            OSError, HTTPException: nobody answers, or no Triton.
+        """
+        connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode(errors="replace")
+        finally:
+            connection.close()
+        return round(sum(float(value) for name, value in WAITING.findall(text) if name in self._models))
+
+
+def metrics_address(process: str = "self") -> tuple[str, int] | None:
+    """Host and port of the metrics of the tritonserver that started a process; None if it has none."""
+    proc = Path("/proc") / process
+    for _ in range(ANCESTORS):
+        try:
+            arguments = (proc / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            parent = (proc / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+        except OSError:
+            return None
+        if Path(arguments[0]).name == "tritonserver":
+            return parse(arguments)
+        proc = Path("/proc") / parent
+    return None
+
+
+def parse(arguments: Sequence[str]) -> tuple[str, int] | None:
+    """Host and port among a tritonserver's arguments; None if it was told to have no metrics."""
+    options = {key: value for key, value in pairwise(arguments) if key.startswith("--") and "=" not in key}
+    options |= dict(value.split("=", 1) for value in arguments if value.startswith("--") and "=" in value)
+    if options.get("--allow-metrics", "true").lower() in ("false", "0"):
+        return None
+    host = options.get("--metrics-address", options.get("--http-address", "127.0.0.1"))
+    return ("127.0.0.1" if host == "0.0.0.0" else host), int(options.get("--metrics-port", "8002"))  # noqa: S104
