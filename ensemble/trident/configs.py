@@ -69,9 +69,9 @@ def _stage(spec: Spec, pipeline: Pipeline, step: str, stage: Stage | None, *, li
     count = spec.serving.preprocess_instances if step == "preprocess" else spec.serving.postprocess_instances
     message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=count)
     if step == "preprocess" and spec.serving.max_queue_size:
-        # The stage limits the queues of all steps itself, see stages/gate.py.
+        # The stage itself limits how many wait for it and for the steps behind it, see stages/gate.py.
         message.parameters["MAX_WAITING"].string_value = str(spec.serving.max_queue_size)
-        message.parameters["WAITING_FOR"].string_value = ",".join(f"{spec.name}_{name}" for name in pipeline.steps)
+        message.parameters["WAITING_FOR"].string_value = ",".join(f"{spec.name}_{name}" for name in pipeline.steps[1:])
     _schedule(message, spec.serving, pipeline, limited=limited)
     return message
 

@@ -19,6 +19,7 @@ from trident_client import Client, ClientError, Forbidden
 
 from trident.errors import ServerStartError
 from trident.server.embedded import assemble_backends, find_tritonserver
+from trident.server.limits import allow_connections, request_size_options
 from trident.server.state import log_of, remove_old_logs, running_servers
 
 HOST = "127.0.0.1"  # release 24.10 predates security fixes of 2025; it must not face a network
@@ -201,6 +202,7 @@ class Server:
             f"--grpc-restricted-protocol={RESTRICTED}:admin-key={self.admin_key}",
             *(f"--{protocol}-address={HOST}" for protocol in self.ports),
             *(f"--{protocol}-port={port}" for protocol, port in self.ports.items()),
+            *request_size_options(triton),
         ]
         if triton.caches is not None and triton.caches.is_dir():
             arguments.append(f"--cache-directory={triton.caches}")
@@ -216,6 +218,7 @@ class Server:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "trident.server.supervisor"], stdin=subprocess.PIPE, start_new_session=True
         )
+        allow_connections(self._process.pid)
         order = {
             "arguments": arguments,
             "environment": triton.environment(),

@@ -21,22 +21,26 @@ TIMEOUT_S = 1.0
 ANCESTORS = 8  # the stub may be started through a shell
 WAITING = re.compile(r'^nv_inference_pending_request_count\{[^}]*model="([^"]*)"[^}]*\} (\S+)$', re.MULTILINE)
 
-Look = Callable[[], int]
+Look = Callable[[], tuple[int, int]]
 
 
 class Gate:
-    """Counts the requests that wait in a service, and those that were let in since it last looked."""
+    """Counts the requests that wait behind it, with those that it let in since it last looked, and those before it.
+
+    The latter do not count for one that is at the gate, unless there are so many that the stage itself is too slow.
+    """
 
     def __init__(self, limit: int, look: Look) -> None:
         """Begin to watch, on a thread.
 
         Args:
             limit: requests that may wait, ≥ 1.
-            look: says how many wait now; an OSError means that nobody can say, and then all are let in.
+            look: says how many wait now, before the gate and behind it; an OSError means that nobody can say, and
+                then all are let in.
         """
         self._limit = limit
         self._look = look
-        self._seen = self._admitted = 0
+        self._before = self._behind = self._admitted = 0
         self._lock = threading.Lock()
         self._asked = threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
@@ -45,7 +49,7 @@ class Gate:
         """None lets a request in; else why it may not."""
         self._asked.set()
         with self._lock:
-            waiting = self._seen + self._admitted
+            waiting = max(self._before, self._behind + self._admitted)
             if waiting >= self._limit:
                 return f"{waiting} requests wait, and {self._limit} may (max_queue_size); try again later"
             self._admitted += 1
@@ -53,30 +57,30 @@ class Gate:
 
     def _watch(self) -> None:
         while True:
-            if not self._seen:  # else nobody might ask again, and the next request find an old count
+            if not (self._before or self._behind):  # else nobody might ask again, and the next find an old count
                 self._asked.wait()
             self._asked.clear()
-            before = self._admitted
+            admitted = self._admitted
             try:
-                seen = self._look()
+                before, behind = self._look()
             except (OSError, http.client.HTTPException):
-                seen = 0
+                before = behind = 0
             with self._lock:
-                self._seen = seen
-                self._admitted -= before
+                self._before, self._behind = before, behind
+                self._admitted -= admitted
             time.sleep(PERIOD_S)
 
 
 class Metrics:
     """Triton's metrics, as a `Look`."""
 
-    def __init__(self, address: tuple[str, int], models: Sequence[str]) -> None:
-        """Count the requests that wait for these models at host and port."""
+    def __init__(self, address: tuple[str, int], first: str, others: Sequence[str]) -> None:
+        """Count the requests that wait for the first model and for the others of a service, at host and port."""
         self._address = address
-        self._models = frozenset(models)
+        self._models = ((first,), tuple(others))
 
-    def __call__(self) -> int:
-        """How many wait for an instance now.
+    def __call__(self) -> tuple[int, int]:
+        """How many wait for an instance of the first model now, and how many for the others.
 
         Raises:
             OSError, HTTPException: nobody answers, or no Triton.
@@ -87,7 +91,9 @@ class Metrics:
             text = connection.getresponse().read().decode(errors="replace")
         finally:
             connection.close()
-        return round(sum(float(value) for name, value in WAITING.findall(text) if name in self._models))
+        found = [(name, round(float(value))) for name, value in WAITING.findall(text)]
+        before, behind = (sum(value for name, value in found if name in models) for models in self._models)
+        return before, behind
 
 
 def metrics_address(process: str = "self") -> tuple[str, int] | None:

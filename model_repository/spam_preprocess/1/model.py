@@ -39,7 +39,7 @@ class TritonPythonModel:
             pb_utils.Logger.log_warn(f"Model '{self.name}': max_queue_size has no effect, as there are no metrics.")
         if not limit or address is None:
             return None
-        return Gate(limit, Metrics(address, parameters["WAITING_FOR"].split(",")))
+        return Gate(limit, Metrics(address, self.name, parameters["WAITING_FOR"].split(",")))
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request on its own, so that a bad one harms no other."""
