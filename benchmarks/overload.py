@@ -18,6 +18,7 @@ from trident_client import AsyncClient, Client, ClientError, Unavailable
 
 ROOT = Path(__file__).parent.parent
 TICK_S = 0.005  # the open loop sends what is due at every tick
+UNDER_WAY = 2  # batches that Triton has taken out of the queue: one that runs, one that is prepared
 CALM = 2.0  # latency is back when it is at most so many times what it was
 PROBE_S = 10.0  # how long to wait for that
 
@@ -122,15 +123,16 @@ def percentile_ms(seconds: list[float], percent: int) -> float:
     return 1e3 * sorted(seconds)[min(len(seconds) - 1, len(seconds) * percent // 100)] if seconds else float("nan")
 
 
-async def measure(url: str, service: str, texts: list[str], limit: int, options: argparse.Namespace) -> Figures:
-    """Find the capacity, then ask for twice of it, then see how soon all is calm."""
+async def measure(url: str, texts: list[str], limit: int, batch: int, options: argparse.Namespace) -> Figures:
+    """Find the capacity, ask for twice of it, see how soon all is calm, and find the capacity again."""
     async with AsyncClient(url, retry=None, timeout_s=60) as client:
-        ask: Ask = lambda: client.infer(service, texts)  # noqa: E731
+        ask: Ask = lambda: client.infer(options.service, texts)  # noqa: E731
         before = await alone_ms(ask)
         await closed_loop(ask, options.callers, 1)
-        capacity = await closed_loop(ask, options.callers, options.seconds)
-        tally, offered, answered = await open_loop(ask, 2 * capacity, options.seconds)
+        first = await closed_loop(ask, options.callers, options.seconds)
+        tally, offered, answered = await open_loop(ask, 2 * first, options.seconds)
         calm = await calm_s(ask, CALM * before)
+        capacity = (first + await closed_loop(ask, options.callers, options.seconds)) / 2
     return Figures(
         protocol=url.partition(":")[0],
         capacity=capacity,
@@ -142,7 +144,7 @@ async def measure(url: str, service: str, texts: list[str], limit: int, options:
         refusal_p50_ms=percentile_ms(tally.refused, 50),
         refusal_p99_ms=percentile_ms(tally.refused, 99),
         answer_p99_ms=percentile_ms(tally.answered, 99),
-        bound_ms=1e3 * limit / capacity + before,
+        bound_ms=1e3 * (limit + UNDER_WAY * batch) / answered,
         alone_before_ms=before,
         calm_after_s=calm,
     )
@@ -156,10 +158,11 @@ def report(options: argparse.Namespace) -> list[Figures]:
     texts = [example.text for example in dataset.examples[: options.texts]]
     with Server(options.model_repository, http_port=0, grpc_port=0, metrics_port=0) as server:
         with Client(server.http_url) as client:
-            parameters = client.get_model_config(f"{options.service}_preprocess")["parameters"]
-        limit = int(parameters["MAX_WAITING"]["string_value"])
+            config = client.get_model_config(f"{options.service}_preprocess")
+        limit = int(config["parameters"]["MAX_WAITING"]["string_value"])
+        batch = int(config["max_batch_size"])
         urls = (server.http_url, server.grpc_url)
-        return [asyncio.run(measure(url, options.service, texts, limit, options)) for url in urls]
+        return [asyncio.run(measure(url, texts, limit, batch, options)) for url in urls]
 
 
 def main() -> None:

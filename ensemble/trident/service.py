@@ -135,6 +135,12 @@ class Serving(Section):
     versions_kept: Count = 2
 
 
+class LoneServing(Serving):
+    """Of a model that no stage stands before: only Triton's own limit is left, which costs pauses (stages/gate.py)."""
+
+    max_queue_size: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
 class Spec(Section):
     """What the service.toml of every task has."""
 
@@ -199,6 +205,7 @@ class Tensors(Spec):
     task: Literal["tensors"] = "tensors"
     preprocess: NoStage = NoStage()
     postprocess: NoStage = NoStage()
+    serving: LoneServing = LoneServing()
 
 
 SPECS: tuple[type[Spec], ...] = (

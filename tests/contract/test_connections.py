@@ -16,7 +16,7 @@ from trident.server.lifecycle import HOST, Server
 from trident_client import Client, RequestTimeout
 
 IDLE = 1000
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # how gRPC begins: the preface, and SETTINGS
 X = {"x": np.array([[b"a"]], dtype=object)}
 
