@@ -1,28 +1,39 @@
 """Reports what a service does at twice its capacity: how much it answers, how it refuses, and how soon it is over.
 
-Run `make demo` first, then `make bench-overload`; nothing here gates a test. `--json FILE` keeps the figures.
+Run `make demo` first, then `make bench-overload`; nothing here gates a test. `--json FILE` keeps the figures. Client
+and server share the machine's cores, so a service that uses them all loses what the client takes; `--sleeping` measures
+one that only sleeps, 8 requests in 50 ms.
 """
 
 import argparse
 import asyncio
 import json
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import numpy as np
 from trident.datasets import read_dataset
 from trident.server.lifecycle import Server
 from trident_client import AsyncClient, Client, ClientError, Unavailable
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+from overload_models import write_guarded  # noqa: E402
+
+SLEEPING = {"limit": 64, "delay_s": 0.05, "batch": 8}
 TICK_S = 0.005  # the open loop sends what is due at every tick
 UNDER_WAY = 2  # batches that Triton has taken out of the queue: one that runs, one that is prepared
 CALM = 2.0  # latency is back when it is at most so many times what it was
 PROBE_S = 10.0  # how long to wait for that
 
 Ask = Callable[[], Awaitable[object]]
+Asking = Callable[[AsyncClient], Ask]
 
 
 @dataclass
@@ -123,10 +134,10 @@ def percentile_ms(seconds: list[float], percent: int) -> float:
     return 1e3 * sorted(seconds)[min(len(seconds) - 1, len(seconds) * percent // 100)] if seconds else float("nan")
 
 
-async def measure(url: str, texts: list[str], limit: int, batch: int, options: argparse.Namespace) -> Figures:
+async def measure(url: str, asking: Asking, limit: int, batch: int, options: argparse.Namespace) -> Figures:
     """Find the capacity, ask for twice of it, see how soon all is calm, and find the capacity again."""
     async with AsyncClient(url, retry=None, timeout_s=60) as client:
-        ask: Ask = lambda: client.infer(options.service, texts)  # noqa: E731
+        ask = asking(client)
         before = await alone_ms(ask)
         await closed_loop(ask, options.callers, 1)
         first = await closed_loop(ask, options.callers, options.seconds)
@@ -150,19 +161,32 @@ async def measure(url: str, texts: list[str], limit: int, batch: int, options: a
     )
 
 
-def report(options: argparse.Namespace) -> list[Figures]:
-    """The figures of both protocols, from one server."""
-    dataset = read_dataset(
-        ROOT / "data" / "sms_spam.tsv", text_column="text", label_column="label", skip_bad_rows=False
-    )
-    texts = [example.text for example in dataset.examples[: options.texts]]
-    with Server(options.model_repository, http_port=0, grpc_port=0, metrics_port=0) as server:
+def report(repository: Path, gate: str, asking: Asking, options: argparse.Namespace) -> list[Figures]:
+    """The figures of both protocols, from one server; `gate` is the model that limits how many wait."""
+    with Server(repository, http_port=0, grpc_port=0, metrics_port=0) as server:
         with Client(server.http_url) as client:
-            config = client.get_model_config(f"{options.service}_preprocess")
+            config = client.get_model_config(gate)
         limit = int(config["parameters"]["MAX_WAITING"]["string_value"])
         batch = int(config["max_batch_size"])
         urls = (server.http_url, server.grpc_url)
-        return [asyncio.run(measure(url, texts, limit, batch, options)) for url in urls]
+        return [asyncio.run(measure(url, asking, limit, batch, options)) for url in urls]
+
+
+def report_sleeping(options: argparse.Namespace) -> list[Figures]:
+    """The figures of a model that sleeps."""
+    tensors = {"x": np.array([[b"a"]], dtype=object)}
+    with tempfile.TemporaryDirectory() as folder:
+        write_guarded(Path(folder), **SLEEPING)  # type: ignore[arg-type]
+        return report(Path(folder), "door", lambda client: lambda: client.infer_tensors("guarded", tensors), options)
+
+
+def report_service(options: argparse.Namespace) -> list[Figures]:
+    """The figures of a service."""
+    data = ROOT / "data" / "sms_spam.tsv"
+    dataset = read_dataset(data, text_column="text", label_column="label", skip_bad_rows=False)
+    texts = [example.text for example in dataset.examples[: options.texts]]
+    gate = f"{options.service}_preprocess"
+    return report(options.model_repository, gate, lambda client: lambda: client.infer(options.service, texts), options)
 
 
 def main() -> None:
@@ -170,12 +194,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--service", default="spam", help="a text classification in it, with a max_queue_size")
+    parser.add_argument("--sleeping", action="store_true", help="a model of known capacity instead of the service")
     parser.add_argument("--texts", type=int, default=1, help="in a request")
     parser.add_argument("--callers", type=int, default=128, help="at once, to find the capacity")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each loop")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
-    rows = [asdict(figures) for figures in report(options)]
+    rows = [asdict(figures) for figures in (report_sleeping if options.sleeping else report_service)(options)]
     print("| |" + "".join(f" {row['protocol']} |" for row in rows))
     print("|---|" + "---|" * len(rows))
     for name in list(rows[0])[1:]:

@@ -2,80 +2,33 @@
 
 import asyncio
 import re
-import shutil
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from leftovers import leftovers
+from overload_models import write_guarded
 from trident.server.lifecycle import Server
 from trident_client import AsyncClient, Client, Retry, Unavailable
 
-MODELS = Path(__file__).parent.parent / "models"
-STAGES = Path(__file__).parents[2] / "ensemble" / "trident" / "stages"
 LIMIT, FLOOD = 4, 40
 DELAY_S = 0.1
 DEADLINE_S = 30.0
 X = {"x": np.array([[b"a"]], dtype=object)}
-TENSORS = """
-max_batch_size: 1
-input { name: "x" data_type: TYPE_STRING dims: 1 }
-output { name: "y" data_type: TYPE_STRING dims: 1 }
-"""
-ONE_AT_A_TIME = "instance_group { kind: KIND_CPU count: 1 }\ndynamic_batching { "
-DOOR = f"""
-parameters {{ key: "MAX_WAITING" value {{ string_value: "{LIMIT}" }} }}
-parameters {{ key: "WAITING_FOR" value {{ string_value: "behind" }} }}
-"""
-STEPS = """
-ensemble_scheduling {
-  step { model_name: "DOOR" model_version: -1 input_map { key: "x" value: "x" } output_map { key: "y" value: "m" } }
-  step { model_name: "BEHIND" model_version: -1 input_map { key: "x" value: "m" } output_map { key: "y" value: "y" } }
-}
-"""
-RUN = """
-class InvalidInput(Exception):
-    pass
-
-
-def run(x):
-    return {"y": x}
-"""
-
-
-def add(repository: Path, name: str, config: str, files: dict[str, str]) -> None:
-    folder = repository / name / "1"
-    folder.mkdir(parents=True)
-    (folder.parent / "config.pbtxt").write_text(f'name: "{name}"\n{config}', encoding="utf-8")
-    for file, text in files.items():
-        (folder / file).write_text(text, encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with `guarded`: a stage with a gate, and a slow model; and `ranked`, the same with priorities."""
     repository = tmp_path_factory.mktemp("guarded")
-    stage = {name: (STAGES / name).read_text() for name in ("model.py", "gate.py")}
-    stage |= {"stage.py": (STAGES / "custom" / "stage.py").read_text(), "user_stage.py": RUN}
-    slow = (MODELS / "slow" / "1" / "model.py").read_text().replace("DELAY_S = 2.0", f"DELAY_S = {DELAY_S}")
-    python = f'backend: "python"\n{TENSORS}{ONE_AT_A_TIME}'
-    priorities = "priority_levels: 2 default_priority_level: 2 }"
-    add(repository, "door", f"{python}}}{DOOR}", stage)
-    add(repository, "behind", f"{python}}}", {"model.py": slow})
-    slower = slow.replace(f"DELAY_S = {DELAY_S}", f"DELAY_S = {5 * DELAY_S}")  # time for the one that overtakes
-    add(repository, "ranked_behind", f"{python}{priorities}", {"model.py": slower})
-    for name, behind in (("guarded", "behind"), ("ranked", "ranked_behind")):
-        steps = STEPS.replace("DOOR", "door").replace("BEHIND", behind)
-        add(repository, name, f'platform: "ensemble"\n{TENSORS}{steps}', {})
+    write_guarded(repository, LIMIT, DELAY_S, batch=1)
     with Server(repository, http_port=0, grpc_port=0, metrics_port=0) as server:
         yield server
     assert leftovers(server) == []
-    shutil.rmtree(repository)
 
 
 @pytest.fixture(params=["http", "grpc"])
