@@ -14,16 +14,17 @@ DEADLINE_S = 10.0
 class Waiting:
     """Says how many wait, when it is allowed to."""
 
-    def __init__(self, behind: int, before: int = 0) -> None:
+    def __init__(self, behind: int, before: int = 0, fault: Exception | None = None) -> None:
         self.waiting = (before, behind)
+        self.fault = fault
         self.looks = 0
         self.may_look = threading.Event()
 
     def __call__(self) -> tuple[int, int]:
         self.may_look.wait(DEADLINE_S)
         self.looks += 1
-        if min(self.waiting) < 0:
-            raise ConnectionRefusedError
+        if self.fault is not None:
+            raise self.fault
         return self.waiting
 
 
@@ -63,8 +64,9 @@ def test_it_stays_closed_while_too_many_wait_and_looks_again_without_being_asked
     assert becomes(lambda: gate.refusal() is None)
 
 
-def test_nobody_is_refused_where_nobody_can_say_how_many_wait() -> None:
-    waiting = Waiting(-1)
+@pytest.mark.parametrize("fault", [ConnectionRefusedError(), ValueError()])
+def test_nobody_is_refused_where_nobody_can_say_how_many_wait(fault: Exception) -> None:
+    waiting = Waiting(5, fault=fault)
     waiting.may_look.set()
     gate = Gate(1, waiting)
     for _ in range(3):

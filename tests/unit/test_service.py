@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from trident.errors import ServiceError
-from trident.service import Spec, check_name, load_service
+from trident.service import Spec, check_name, load_service, parse_spec
 
 HEAD = 'name = "spam"\ntask = "text-classification"\n'
 
@@ -253,3 +253,9 @@ def test_a_spec_cannot_be_changed_after_it_was_checked(values: dict[str, Any]) -
     for key, value in values.items():
         with pytest.raises(ValueError, match="frozen"):
             setattr(spec, key, value)
+
+
+def test_only_a_service_without_a_stage_before_its_model_has_no_limit_unless_told() -> None:
+    assert parse_spec({"name": "a", "task": "tensors", "serving": {"threads": 1}}).serving.max_queue_size == 0
+    assert parse_spec({"name": "a", "task": "tensors", "serving": {"max_queue_size": 7}}).serving.max_queue_size == 7
+    assert parse_spec({"name": "a", "task": "tabular", "serving": {"threads": 1}}).serving.max_queue_size == 512

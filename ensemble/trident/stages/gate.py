@@ -4,8 +4,8 @@ Triton's own `max_queue_size` would do it, at a price: a scheduler with any limi
 24.10 then looks for work only when another request comes, or after half a second. A burst of requests with none
 behind it is answered with such pauses between its batches. So the stage that a request meets first asks Triton how
 many wait, and the models' own queues have no limit.
-Source: triton-inference-server/core r24.10, src/dynamic_batch_scheduler.cc, WaitForPayloadSlotAvailable, and
-src/scheduler_utils.cc, PriorityQueue; server r24.10, docs/user_guide/metrics.md, "Pending Request Count".
+Source: triton-inference-server/core, src/dynamic_batch_scheduler.cc, src/rate_limiter.cc, PayloadSlotAvailable, and
+src/scheduler_utils.cc, PriorityQueue (support_prefetching_); the pauses were measured with release 24.10.
 """
 
 import http.client
@@ -35,8 +35,8 @@ class Gate:
 
         Args:
             limit: requests that may wait, ≥ 1.
-            look: says how many wait now, before the gate and behind it; an OSError means that nobody can say, and
-                then all are let in.
+            look: says how many wait now, before the gate and behind it; if it raises anything, nobody can say, and
+                all are let in.
         """
         self._limit = limit
         self._look = look
@@ -63,7 +63,7 @@ class Gate:
             admitted = self._admitted
             try:
                 before, behind = self._look()
-            except (OSError, http.client.HTTPException):
+            except Exception:  # whatever it is: with this thread gone the gate would stay shut
                 before = behind = 0
             with self._lock:
                 self._before, self._behind = before, behind
@@ -83,7 +83,7 @@ class Metrics:
         """How many wait for an instance of the first model now, and how many for the others.
 
         Raises:
-            OSError, HTTPException: nobody answers, or no Triton.
+            OSError, HTTPException, ValueError: nobody answers, or no Triton.
         """
         connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
         try:
