@@ -52,9 +52,9 @@ def test_it_opens_when_those_that_it_let_in_wait_no_longer() -> None:
     assert becomes(lambda: gate.refusal() is None)
 
 
-@pytest.mark.parametrize("waits", [(0, 5), (5, 0)], ids=["behind it", "before it"])
-def test_it_stays_closed_while_too_many_wait_and_looks_again_without_being_asked(waits: tuple[int, int]) -> None:
-    waiting = Waiting(*reversed(waits))
+@pytest.mark.parametrize(("behind", "before"), [(5, 0), (0, 5)], ids=["behind it", "before it"])
+def test_it_stays_closed_while_too_many_wait_and_looks_again_without_being_asked(behind: int, before: int) -> None:
+    waiting = Waiting(behind, before)
     waiting.may_look.set()
     gate = Gate(5, waiting)
     gate.refusal()
