@@ -5,7 +5,7 @@ PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.10; do $$nam
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test check bench bench-backend bench-client bench-files lock clean
+.PHONY: help demo test check bench bench-backend bench-client bench-files bench-overload fuzz lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -32,6 +32,12 @@ bench-client: $(INSTALLED) ## report what the client costs beside tritonclient a
 
 bench-files: $(INSTALLED) ## report how fast a file is scored, beside perf_analyzer
 	$(BIN)/python benchmarks/files.py
+
+bench-overload: $(INSTALLED) ## report what a service does at twice its capacity
+	$(BIN)/python benchmarks/overload.py
+
+fuzz: $(INSTALLED) ## send ten thousand malformed requests to a server of its own
+	$(BIN)/python benchmarks/fuzz.py
 
 lock: ## resolve requirements.lock anew for all supported Pythons
 	uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --generate-hashes --no-header --no-annotate --quiet --upgrade -o requirements.lock

@@ -12,7 +12,7 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 # Longest first; what fits none is a part of its own, file by file, in the end.
 PARTS = {
     "project": r"e2e/test_(demo|readme)\.py",
-    "server": r"contract/test_(bad_input|cli|client|commands|import|server|service)\.py",
+    "server": r"contract/test_(bad_input|cli|client|commands|connections|fuzzing|import|server|service)\.py",
     "backend": r"contract/test_backend(_openvino|_options|_parity)?\.py",
     "imported": r"e2e/test_import\.py",
     "others": r"(e2e|contract)/test_(?P<name>\w+)\.py",

@@ -36,7 +36,7 @@ def render(service: Service, pipeline: Pipeline, version: int, kept: list[int], 
     makers = {
         "preprocess": lambda: _stage(spec, pipeline, "preprocess", pipeline.preprocess, limited=True),
         "model": lambda: _model(service, pipeline, ragged),
-        # No queue limit: to refuse there would waste the model's work.
+        # No limit: to refuse there would waste the model's work.
         "postprocess": lambda: _stage(spec, pipeline, "postprocess", pipeline.postprocess, limited=False),
     }
     messages = [makers[step]() for step in pipeline.steps]
@@ -69,6 +69,10 @@ def _stage(spec: Spec, pipeline: Pipeline, step: str, stage: Stage | None, *, li
         _add(message.output, tensor)
     count = spec.serving.preprocess_instances if step == "preprocess" else spec.serving.postprocess_instances
     message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=count)
+    if step == "preprocess" and spec.serving.max_queue_size:
+        # The stage itself limits how many wait for it and for the steps behind it, see stages/gate.py.
+        message.parameters["MAX_WAITING"].string_value = str(spec.serving.max_queue_size)
+        message.parameters["WAITING_FOR"].string_value = ",".join(f"{spec.name}_{name}" for name in pipeline.steps[1:])
     _schedule(message, spec.serving, pipeline, limited=limited)
     return message
 
@@ -163,9 +167,14 @@ def _schedule(message: pb.ModelConfig, serving: Serving, pipeline: Pipeline, *, 
     message.max_batch_size = pipeline.model.max_batch_size
     if not pipeline.model.max_batch_size:
         return
-    message.dynamic_batching.max_queue_delay_microseconds = round(serving.queue_delay_ms * 1000)
-    if limited:
-        policy = message.dynamic_batching.default_queue_policy
-        policy.max_queue_size = serving.max_queue_size
+    batching = message.dynamic_batching
+    batching.max_queue_delay_microseconds = round(serving.queue_delay_ms * 1000)
+    if serving.priority_levels:
+        batching.priority_levels = serving.priority_levels
+        batching.default_priority_level = serving.priority_levels
+    if limited and serving.queue_timeout_ms:
+        policy = batching.default_queue_policy
         policy.default_timeout_microseconds = round(serving.queue_timeout_ms * 1000)
         policy.timeout_action = pb.ModelQueuePolicy.REJECT
+    if pipeline.preprocess is None and serving.max_queue_size:  # nobody stands before the model
+        batching.default_queue_policy.max_queue_size = serving.max_queue_size

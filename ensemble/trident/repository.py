@@ -169,7 +169,7 @@ def _plan(service: Service, pipeline: Pipeline) -> Plan:
 def _stage_files(stage: Stage) -> Plan:
     """Name in the version folder → content: Triton's entry, the code of the stage's kind, its settings and files."""
     stages = resources.files("trident") / "stages"
-    files: Plan = {"model.py": (stages / "model.py").read_bytes()}
+    files: Plan = {name: (stages / name).read_bytes() for name in ("model.py", "gate.py")}
     for source in (stages / stage.kind).iterdir():
         if source.name.endswith((".py", ".txt")) and source.name != "__init__.py":
             files[source.name] = source.read_bytes()

@@ -48,6 +48,7 @@ class TextPreprocess(Section):
     padding: Literal["longest", "pre", "post"] = "longest"
     truncation: Literal["pre", "post"] = "post"
     pad_id: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    max_text_bytes: Count = 2**20
 
 
 class ImagePreprocess(Section):
@@ -124,14 +125,21 @@ class Serving(Section):
 
     max_batch_size: Annotated[int, Field(ge=0, le=4096)] = 64
     queue_delay_ms: Milliseconds = 0.0
-    max_queue_size: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1024
-    queue_timeout_ms: Milliseconds = 10_000.0
+    max_queue_size: Annotated[int, Field(ge=0, le=2**31 - 1)] = 512
+    queue_timeout_ms: Milliseconds = 0.0
+    priority_levels: Annotated[int, Field(ge=0, le=100)] = 0
     hang_timeout_s: Annotated[float, Field(ge=0, le=86_400)] = 60.0
     model_instances: Count = 1
     preprocess_instances: Count = 1
     postprocess_instances: Count = 1
     threads: Annotated[int, Field(ge=0, le=4096)] = 0
     versions_kept: Count = 2
+
+
+class LoneServing(Serving):
+    """Of a model that no stage stands before: only Triton's own limit is left, which costs pauses (stages/gate.py)."""
+
+    max_queue_size: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 
 
 class Spec(Section):
@@ -198,6 +206,7 @@ class Tensors(Spec):
     task: Literal["tensors"] = "tensors"
     preprocess: NoStage = NoStage()
     postprocess: NoStage = NoStage()
+    serving: LoneServing = LoneServing()
 
 
 SPECS: tuple[type[Spec], ...] = (

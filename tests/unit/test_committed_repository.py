@@ -25,7 +25,8 @@ def test_the_stage_code_is_that_of_the_package(model: str, stage: str, names: li
     version = COMMITTED / model / "1"
     sources = [path.name for path in (STAGES / stage).iterdir() if path.suffix in (".py", ".txt")]
     assert sorted({*sources} - {"__init__.py"}) == names
-    assert (version / "model.py").read_bytes() == (STAGES / "model.py").read_bytes(), REMEDY
+    for name in ("model.py", "gate.py"):
+        assert (version / name).read_bytes() == (STAGES / name).read_bytes(), REMEDY
     differing = [name for name in names if (version / name).read_bytes() != (STAGES / stage / name).read_bytes()]
     assert differing == [], REMEDY
 

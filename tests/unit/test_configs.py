@@ -113,15 +113,31 @@ def test_the_ensemble_batches_as_its_steps_do(rendered: Rendered) -> None:
     assert rendered(max_batch_size=16)["spam"].max_batch_size == 16
 
 
-@pytest.mark.parametrize(("queue_timeout_ms", "microseconds"), [(0.0, 0), (0.25, 250), (10_000.0, 10_000_000)])
 @pytest.mark.parametrize("model", ["spam_preprocess", "spam_model"])
-def test_queues_are_limited_in_length_and_time(
-    rendered: Rendered, model: str, queue_timeout_ms: float, microseconds: int
-) -> None:
-    config = rendered(max_queue_size=5, queue_timeout_ms=queue_timeout_ms)[model]
-    policy = config.dynamic_batching.default_queue_policy
-    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (5, microseconds)
+def test_a_time_in_the_queue_is_limited_only_if_told(rendered: Rendered, model: str) -> None:
+    """A scheduler with a limit prepares no batch ahead, see stages/gate.py."""
+    assert not rendered()[model].dynamic_batching.HasField("default_queue_policy")
+    policy = rendered(queue_timeout_ms=0.25)[model].dynamic_batching.default_queue_policy
+    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (0, 250)
     assert policy.timeout_action == pb.ModelQueuePolicy.REJECT
+
+
+def test_the_first_stage_limits_how_many_wait(rendered: Rendered) -> None:
+    def parameters(config: Any) -> dict[str, str]:
+        return {key: value.string_value for key, value in config.parameters.items()}
+
+    configs = rendered(max_queue_size=5)
+    assert parameters(configs["spam_preprocess"]) == {"MAX_WAITING": "5", "WAITING_FOR": ",".join(STEPS[1:])}
+    assert parameters(configs["spam_postprocess"]) == {}
+    assert parameters(rendered(max_queue_size=0)["spam_preprocess"]) == {}
+
+
+def test_requests_have_the_lowest_priority_if_they_name_none(rendered: Rendered) -> None:
+    for levels in (0, 3):
+        configs = rendered(priority_levels=levels)
+        for model in STEPS:
+            batching = configs[model].dynamic_batching
+            assert (batching.priority_levels, batching.default_priority_level) == (levels, levels)
 
 
 def test_work_that_is_done_is_not_refused_by_the_last_step(rendered: Rendered) -> None:

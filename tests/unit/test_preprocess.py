@@ -67,6 +67,16 @@ def test_decode_names_the_text_the_byte_and_the_remedy(raw: bytes, found: str) -
     assert str(caught.value) == f"text 4 is not UTF-8 ({found}); encode it with text.encode('utf-8')"
 
 
+def test_a_text_of_too_many_bytes_is_refused_before_it_is_decoded() -> None:
+    assert decode("é".encode(), 0, max_bytes=2) == "é"
+    with pytest.raises(InvalidInput) as caught:
+        decode(b"\xff" * 1_025, 3, max_bytes=1_024)
+    expected = (
+        "text 3 has 1,025 bytes, and 1,024 are taken; shorten it, or raise preprocess.max_text_bytes in service.toml"
+    )
+    assert str(caught.value) == expected
+
+
 def test_words_become_ids_and_unknown_ones_the_unknown_id(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert preprocessor(tmp_path, tokenizer).encode(["free prize", "hello there"]) == [[2, 3], [4, 1]]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from trident.errors import ServiceError
-from trident.service import Spec, check_name, load_service
+from trident.service import Spec, check_name, load_service, parse_spec
 
 HEAD = 'name = "spam"\ntask = "text-classification"\n'
 
@@ -33,14 +33,16 @@ def test_a_name_and_a_task_are_enough(service_folder: Path) -> None:
             "padding": "longest",
             "truncation": "post",
             "pad_id": 0,
+            "max_text_bytes": 1_048_576,
         },
         "postprocess": {"labels": "labels.txt", "activation": "softmax", "top_k": 1, "threshold": 0.0},
         "custom": {"preprocess": "", "postprocess": "", "requirements": []},
         "serving": {
             "max_batch_size": 64,
             "queue_delay_ms": 0.0,
-            "max_queue_size": 1024,
-            "queue_timeout_ms": 10_000.0,
+            "max_queue_size": 512,
+            "queue_timeout_ms": 0.0,
+            "priority_levels": 0,
             "hang_timeout_s": 60.0,
             "model_instances": 1,
             "preprocess_instances": 1,
@@ -252,3 +254,9 @@ def test_a_spec_cannot_be_changed_after_it_was_checked(values: dict[str, Any]) -
     for key, value in values.items():
         with pytest.raises(ValueError, match="frozen"):
             setattr(spec, key, value)
+
+
+def test_only_a_service_without_a_stage_before_its_model_has_no_limit_unless_told() -> None:
+    assert parse_spec({"name": "a", "task": "tensors", "serving": {"threads": 1}}).serving.max_queue_size == 0
+    assert parse_spec({"name": "a", "task": "tensors", "serving": {"max_queue_size": 7}}).serving.max_queue_size == 7
+    assert parse_spec({"name": "a", "task": "tabular", "serving": {"threads": 1}}).serving.max_queue_size == 512

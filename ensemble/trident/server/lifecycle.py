@@ -22,6 +22,7 @@ from trident_client import Client, ClientError, Forbidden
 from trident.errors import ServerStartError
 from trident.server.embedded import assemble_backends, find_tritonserver
 from trident.server.health import PATH
+from trident.server.limits import allow_connections, request_size_options
 from trident.server.state import log_of, remove_old_logs, running_servers
 
 HOST = "127.0.0.1"  # release 24.10 predates security fixes of 2025; it must not face a network
@@ -218,6 +219,7 @@ class Server:
             f"--grpc-restricted-protocol={RESTRICTED}:admin-key={self.admin_key}",
             *(f"--{protocol}-address={HOST}" for protocol in PROTOCOLS),
             *(f"--{protocol}-port={self.ports[protocol]}" for protocol in PROTOCOLS),
+            *request_size_options(triton),
         ]
         if triton.caches is not None and triton.caches.is_dir():
             arguments.append(f"--cache-directory={triton.caches}")
@@ -236,6 +238,7 @@ class Server:
             stdout=self._events or subprocess.DEVNULL,
             start_new_session=True,
         )
+        allow_connections(self._process.pid)
         order = {
             "arguments": arguments,
             "repository": repository,

@@ -18,6 +18,7 @@ from tokenizers import Encoding, Tokenizer
 from .keras_tokenizer import KerasTokenizer
 
 PAD_ID = 0  # unless the settings name another
+MAX_BYTES = 2**20  # likewise
 FILE, KERAS_FILE = "tokenizer.json", "keras_tokenizer.json"
 NO_WORD = -1  # in `word_ids`: padding, or a token that the tokenizer added
 # Words average five characters a token, so what lies beyond max_length * CHARACTERS_PER_TOKEN would be truncated
@@ -41,16 +42,22 @@ def clean(text: str, lowercase: bool) -> str:
     return text.lower() if lowercase else text
 
 
-def decode(raw: bytes, position: int) -> str:
+def decode(raw: bytes, position: int, max_bytes: int = MAX_BYTES) -> str:
     """Decode one element of a BYTES tensor.
 
     Args:
         raw: the text in UTF-8.
         position: its place in the request, for the message.
+        max_bytes: the largest text that is taken.
 
     Raises:
-        InvalidInput: it is not UTF-8.
+        InvalidInput: it is larger, or not UTF-8.
     """
+    if len(raw) > max_bytes:
+        raise InvalidInput(
+            f"text {position} has {len(raw):,} bytes, and {max_bytes:,} are taken; shorten it, "
+            "or raise preprocess.max_text_bytes in service.toml"
+        )
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -69,6 +76,7 @@ class Settings:
         padding: `longest` fills up to the longest text of a request, `pre` and `post` to `max_length`, at that end.
         truncation: the end at which a text that is too long loses tokens, `pre` or `post`.
         pad_id: what fills up.
+        max_text_bytes: largest text in UTF-8 that is taken, ≥ 1.
     """
 
     max_length: int = 128
@@ -77,6 +85,7 @@ class Settings:
     padding: str = "longest"
     truncation: str = "post"
     pad_id: int = PAD_ID
+    max_text_bytes: int = MAX_BYTES
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ class Stage:
 
     def __call__(self, inputs: dict[str, NDArray[Any]], parameters: dict[str, Any]) -> dict[str, NDArray[Any]]:
         """Answer one request."""
-        texts = [decode(text, position) for position, text in enumerate(inputs["text"].ravel())]
+        largest = self._settings.max_text_bytes
+        texts = [decode(text, position, largest) for position, text in enumerate(inputs["text"].ravel())]
         if self._preprocess is None:
             if self._settings.clean:
                 texts = [clean(text, self._settings.lowercase) for text in texts]

@@ -1,0 +1,121 @@
+"""Refuses requests at a service's door while too many wait inside it.
+
+Triton's own `max_queue_size` would do it, at a price: a scheduler with any limit prepares no batch ahead, and release
+24.10 then looks for work only when another request comes, or after half a second. A burst of requests with none
+behind it is answered with such pauses between its batches. So the stage that a request meets first asks Triton how
+many wait, and the models' own queues have no limit.
+Source: triton-inference-server/core, src/dynamic_batch_scheduler.cc, src/rate_limiter.cc, PayloadSlotAvailable, and
+src/scheduler_utils.cc, PriorityQueue (support_prefetching_); the pauses were measured with release 24.10.
+"""
+
+import http.client
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+PERIOD_S = 0.02  # between two looks, while there are requests
+TIMEOUT_S = 1.0
+ANCESTORS = 8  # the stub may be started through a shell
+WAITING = re.compile(r'^nv_inference_pending_request_count\{[^}]*model="([^"]*)"[^}]*\} (\S+)$', re.MULTILINE)
+
+Look = Callable[[], tuple[int, int]]
+
+
+class Gate:
+    """Counts the requests that wait behind it, with those that it let in since it last looked, and those before it.
+
+    The latter do not count for one that is at the gate, unless there are so many that the stage itself is too slow.
+    """
+
+    def __init__(self, limit: int, look: Look) -> None:
+        """Begin to watch, on a thread.
+
+        Args:
+            limit: requests that may wait, ≥ 1.
+            look: says how many wait now, before the gate and behind it; if it raises anything, nobody can say, and
+                all are let in.
+        """
+        self._limit = limit
+        self._look = look
+        self._before = self._behind = self._admitted = 0
+        self._lock = threading.Lock()
+        self._asked = threading.Event()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def refusal(self) -> str | None:
+        """None lets a request in; else why it may not."""
+        self._asked.set()
+        with self._lock:
+            waiting = max(self._before, self._behind + self._admitted)
+            if waiting >= self._limit:
+                return f"{waiting} requests wait, and {self._limit} may (max_queue_size); try again later"
+            self._admitted += 1
+        return None
+
+    def _watch(self) -> None:
+        while True:
+            if not (self._before or self._behind):  # else nobody might ask again, and the next find an old count
+                self._asked.wait()
+            self._asked.clear()
+            admitted = self._admitted
+            try:
+                before, behind = self._look()
+            except Exception:  # whatever it is: with this thread gone the gate would stay shut
+                before = behind = 0
+            with self._lock:
+                self._before, self._behind = before, behind
+                self._admitted -= admitted
+            time.sleep(PERIOD_S)
+
+
+class Metrics:
+    """Triton's metrics, as a `Look`."""
+
+    def __init__(self, address: tuple[str, int], first: str, others: Sequence[str]) -> None:
+        """Count the requests that wait for the first model and for the others of a service, at host and port."""
+        self._address = address
+        self._models = ((first,), tuple(others))
+
+    def __call__(self) -> tuple[int, int]:
+        """How many wait for an instance of the first model now, and how many for the others.
+
+        Raises:
+            OSError, HTTPException, ValueError: nobody answers, or no Triton.
+        """
+        connection = http.client.HTTPConnection(*self._address, timeout=TIMEOUT_S)
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode(errors="replace")
+        finally:
+            connection.close()
+        found = [(name, round(float(value))) for name, value in WAITING.findall(text)]
+        before, behind = (sum(value for name, value in found if name in models) for models in self._models)
+        return before, behind
+
+
+def metrics_address(process: str = "self") -> tuple[str, int] | None:
+    """Host and port of the metrics of the tritonserver that started a process; None if it has none."""
+    proc = Path("/proc") / process
+    for _ in range(ANCESTORS):
+        try:
+            arguments = (proc / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            parent = (proc / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1]
+        except OSError:
+            return None
+        if Path(arguments[0]).name == "tritonserver":
+            return parse(arguments)
+        proc = Path("/proc") / parent
+    return None
+
+
+def parse(arguments: Sequence[str]) -> tuple[str, int] | None:
+    """Host and port among a tritonserver's arguments; None if it was told to have no metrics."""
+    options = {key: value for key, value in pairwise(arguments) if key.startswith("--") and "=" not in key}
+    options |= dict(value.split("=", 1) for value in arguments if value.startswith("--") and "=" in value)
+    if options.get("--allow-metrics", "true").lower() in ("false", "0"):
+        return None
+    host = options.get("--metrics-address", options.get("--http-address", "127.0.0.1"))
+    return ("127.0.0.1" if host == "0.0.0.0" else host), int(options.get("--metrics-port", "8002"))  # noqa: S104
