@@ -489,15 +489,15 @@ def test_a_full_queue(protocol: str, server: Server) -> None:
     assert all("Unavailable: " in answer and "Exceeds maximum queue size" in answer for answer in refused), refused
 
 
-def test_a_model_whose_process_has_died(ask: Ask, tmp_path: Path) -> None:
-    """On a server of its own, which would not mend it, and waits in vain for the dead when it stops."""
+def test_a_model_whose_process_does_not_answer(ask: Ask, tmp_path: Path) -> None:
+    """To Triton it is as one that has died, which `trident serve` would replace; on a server of its own."""
     shutil.copytree(MODELS / "identity", tmp_path / "identity")
     with Server(tmp_path, http_port=0, grpc_port=0, metrics_port=0, exit_timeout_s=1) as running:
         for url in (running.http_url, running.grpc_url):
             assert ask(url) == [[b"a"]]
         for line in processes(running.shm_prefix):
             if "backend_stub" in line:
-                os.kill(int(line.partition(":")[0]), signal.SIGKILL)
+                os.kill(int(line.partition(":")[0]), signal.SIGSTOP)
         for url in (running.http_url, running.grpc_url):
             assert "is not healthy" in failure(Unavailable, ask, url)
 

@@ -20,7 +20,7 @@ from leftovers import is_free, leftovers, processes
 from trident.errors import ServerStartError
 from trident.server.lifecycle import HOST, Server
 from trident.server.state import SHARED_MEMORY, ServerState, running_servers
-from trident_client import Client, Forbidden
+from trident_client import Client, Forbidden, Retry
 from tritonclient.utils import InferenceServerException
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -208,13 +208,18 @@ def test_nothing_but_the_state_file_is_left_when_the_supervisor_is_killed(small:
         assert not state.path.exists()
 
 
-def test_a_tritonserver_that_dies_is_reported(small: Path) -> None:
+def test_a_tritonserver_that_dies_is_told_and_started_again(small: Path) -> None:
     with _serving(small) as (process, state):
-        (line,) = [line for line in processes(state.shm_prefix) if "bin/tritonserver" in line]
+        (line,) = [line for line in processes(state.shm_prefix) if "bin/tritonserver --" in line]
         os.kill(int(line.split(":")[0]), signal.SIGKILL)
-        _, errors = process.communicate(timeout=GONE_WITHIN_S)
-        assert process.returncode == 1
-        assert "the server was ended by signal 9" in errors
+        assert process.stderr is not None
+        while "tritonserver was ended by SIGKILL; it is started again" not in process.stderr.readline():
+            assert process.poll() is None
+        with Client(f"http://{HOST}:{state.http_port}", retry=Retry(attempts=1000), timeout_s=60) as client:
+            assert client.is_model_ready("identity")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=GONE_WITHIN_S)
+        assert process.returncode == 0
         assert _left(state) == []
 
 
