@@ -184,6 +184,8 @@ def test_one_that_takes_only_half_of_a_request(talk: Talk) -> None:
         failure(RequestTimeout, call, "infer_tensors", "identity", LARGE)
         peer.close()  # an event loop's connection ends when what is left has been sent, or cannot be
         ended.set()
+        time.sleep(0.3)
+        failure(ConnectError, call, "is_server_live")  # the loop runs, and sees that end
 
 
 # -- half an answer --------------------------------------------------------------------------------------------------

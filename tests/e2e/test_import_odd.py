@@ -483,7 +483,7 @@ def test_a_disk_that_takes_no_more_leaves_the_former_service(world: World, tmp_p
         text=True,
         timeout=120,
     )
-    assert (result.returncode, result.stdout) == (1, ""), result.stdout
+    assert (result.returncode, result.stdout) == (1, ""), result.stderr
     cause = "File too large: " if model.endswith(".keras") else "[Errno 27] File too large: "
     assert _refusal(services, cause, result.stderr), result.stderr
     assert _files(services) == before

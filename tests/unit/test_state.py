@@ -34,7 +34,12 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
 
 def server(http_port: int = 18000, pid: int | None = None) -> ServerState:
     pid = os.getpid() if pid is None else pid
-    ports = {"http_port": http_port, "grpc_port": http_port + 1, "metrics_port": http_port + 2}
+    ports = {
+        "http_port": http_port,
+        "grpc_port": http_port + 1,
+        "metrics_port": http_port + 2,
+        "health_port": http_port + 3,
+    }
     rest = {
         "model_repository": "/models",
         "admin_key": "secret",

@@ -64,6 +64,7 @@ class Healer:
         self._states: dict[Key, str] = {}
         self._had_processes: set[Key] = set()
         self._missing: set[Key] = set()
+        self._ends: dict[Key, str] = {}
         threading.Thread(target=self._run, daemon=True).start()
 
     def arm(self) -> None:
@@ -123,13 +124,15 @@ class Healer:
             descriptor, _ = self._known.pop(stub.pid)
             self._selector.unregister(descriptor)
             os.close(descriptor)
+            self._ends[stub.model, stub.version] = f"its process {stub.pid} {end_of(stub.pid) or 'is gone'}"
         if ended and not self._ended.wait(COLLECTED_WITHIN_S):
             for stub in ended:
-                if how := end_of(stub.pid):
-                    if self._silent_s == SILENT_S:
-                        self._revivals.begin(stub.model, stub.version, f"its process {stub.pid} {how}")
-                    else:  # it was never live, and waits for this process in vain
-                        self._silent_s = STUCK_START_S
+                if not end_of(stub.pid):  # collected
+                    continue
+                if self._silent_s == SILENT_S:
+                    self._revivals.begin(stub.model, stub.version, self._ends[stub.model, stub.version])
+                else:  # it was never live, and waits for this process in vain
+                    self._silent_s = STUCK_START_S
 
     def _meet(self, alive: list[Stub]) -> None:
         """Watch processes that are new."""
@@ -149,7 +152,7 @@ class Healer:
             if self._states.get(key) == "READY" and not self._revivals.under_way(key[0])
         }
         for model, version in sorted(missing & self._missing):  # else a new one may just not have been met
-            self._revivals.begin(model, version, "its process is gone")
+            self._revivals.begin(model, version, self._ends.get((model, version), "its process is gone"))
         self._missing = missing
         self._had_processes |= have
 
