@@ -4,7 +4,7 @@ The ensemble's config.pbtxt pins one version: that one is released. Beside the p
 before, so that one rename changes both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,18 +50,19 @@ def read_pin(ensemble: str) -> Pin:
     return Pin(versions[0] if versions else 0, int(before) if before.isdecimal() else 0)
 
 
-def pinned(texts: Texts, pin: Pin, *, ragged: bool) -> dict[str, str]:
+def pinned(texts: Texts, pin: Pin, *, ragged: bool, leaving: Iterable[int] = ()) -> dict[str, str]:
     """A service's configs with the versions that are to be served.
 
     Args:
         texts: the configs of the version that is released, with any versions in them.
         pin: what is to be said.
         ragged: False if one of the versions that are loaded bears no padding, whatever the texts say.
+        leaving: versions that stay loaded a little longer.
     """
     messages = {name: parse(text) for name, text in texts.items()}
     *steps, ensemble = messages.values()
     for step in steps:
-        step.version_policy.specific.versions[:] = pin.loaded
+        step.version_policy.specific.versions[:] = sorted({*pin.loaded, *leaving})
     ensemble.version_policy.specific.versions[:] = [pin.version]
     for entry in ensemble.ensemble_scheduling.step:
         entry.model_version = pin.version
@@ -73,6 +74,14 @@ def pinned(texts: Texts, pin: Pin, *, ragged: bool) -> dict[str, str]:
             _forbid_padding(step)
         ensemble.max_batch_size = min(ensemble.max_batch_size, 1)
     return {name: HEADER + text_format.MessageToString(message) for name, message in messages.items()}
+
+
+def named(text: str) -> set[int]:
+    """The versions that a config.pbtxt loads; none if its text is none."""
+    try:
+        return set(parse(text).version_policy.specific.versions)
+    except ServiceError:
+        return set()
 
 
 def with_version(text: str, version: int) -> str:

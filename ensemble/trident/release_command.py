@@ -102,5 +102,7 @@ def _show(result: "ReleaseResult", repository: Path, as_json: bool) -> None:
         print(f"served by {', '.join(result.servers)}")
     if result.before:
         print(f"version {result.before} is kept for: trident rollback {result.name}")
+    if result.settings_wait:
+        print(f"the new [serving] settings wait; for them stop the servers, then: trident release {result.name}")
     if result.removed:
         print(f"removed version {', '.join(map(str, result.removed))}")

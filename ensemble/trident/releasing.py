@@ -4,7 +4,7 @@ Source: Triton 24.10, src/model_lifecycle.cc of its core, and tried with it. Loa
 that one alone; the others serve on, and if it fails, they stay. An ensemble is replaced when the new one is ready, but
 one that does not load takes the old one with it. A server that starts does not load a model at all if one of its
 versions fails. So a version is loaded with a configuration of its own first, which stands in no file, and only one that
-has loaded and answered gets into the configs.
+has loaded and answered gets into the configs. And a version is unloaded only when the ensemble that asks it is gone.
 """
 
 import tempfile
@@ -27,6 +27,7 @@ from trident.versions import (
     prune,
     read_configs,
     read_record,
+    read_text,
     released,
     whole_versions,
 )
@@ -44,6 +45,8 @@ class ReleaseResult:
         before: which `trident rollback` would release; 0 if there is none.
         servers: addresses of the servers that serve it now.
         removed: versions that are gone from the repository.
+        settings_wait: whether [serving] was changed and is as it was, because servers run: tritonserver 24.10 may crash
+            when it loads models anew that are under load.
     """
 
     name: str
@@ -51,6 +54,7 @@ class ReleaseResult:
     before: int
     servers: list[str]
     removed: list[int]
+    settings_wait: bool
 
 
 def release(
@@ -119,10 +123,14 @@ def _change(name: str, repository: Path, choose: Choice, servers: Sequence[Serve
             former = released(repository, name)
             target = choose(former, whole_versions(repository, name))
             ragged = bear_padding(repository, name, {*former.loaded, *target.loaded})
-            texts = pinned(configs_of(repository, name, target.version), target, ragged=ragged)
+            texts, present = configs_of(repository, name, target.version), read_configs(repository, name)
             serving = [server for server in servers if server.serves()]
-            _change_over(repository, read_configs(repository, name), texts, former, target, serving)
-            unloaded = all(server.wait_until_unloaded(target.loaded) for server in serving)
+            waits = bool(serving) and pinned(texts, target, ragged=ragged) != pinned(present, target, ragged=ragged)
+            texts = present if waits else texts
+            if serving:
+                leaving = pinned(texts, target, ragged=ragged, leaving=former.loaded)
+                _change_over(repository, leaving, former, target, serving)
+            unloaded = _finish(repository, pinned(texts, target, ragged=ragged), target, serving)
             count = int(read_record(repository, name, target.version).get("versions_kept", 2))
             removed = prune(repository, name, count) if unloaded else []
     except OSError as error:
@@ -130,28 +138,32 @@ def _change(name: str, repository: Path, choose: Choice, servers: Sequence[Serve
             f"cannot write {error.filename or repository}: {error.strerror}; nothing is released. Free space or mend "
             "the path"
         ) from error
-    return ReleaseResult(name, target.version, target.before, [server.url for server in serving], removed)
+    return ReleaseResult(name, target.version, target.before, [server.url for server in serving], removed, waits)
 
 
-def _change_over(
-    repository: Path, former_texts: Texts, texts: Texts, former: Pin, target: Pin, servers: Sequence[ServedService]
-) -> None:
+def _change_over(repository: Path, texts: Texts, former: Pin, target: Pin, servers: Sequence[ServedService]) -> None:
+    """Bring servers to another version, and the repository's configs; or leave both as they are."""
+    present = read_configs(repository, [*texts][-1])
     with _explained(texts, former, target):
         try:
             for server in servers:
-                server.try_out(former_texts, target.version, former.version)
-        except BaseException:
-            for server in servers:
-                server.go_back(former_texts)
-            raise
-        try:
-            with _placed(repository, former_texts, texts):
+                server.try_out(present, target.version, former.version)
+            with _placed(repository, texts):
                 for server in servers:
                     server.change_over(target.version)
         except BaseException:
             for server in servers:
-                server.go_back(former_texts)
+                server.go_back(present)
             raise
+
+
+def _finish(repository: Path, texts: Texts, target: Pin, servers: Sequence[ServedService]) -> bool:
+    """Take the versions that are no longer served out of the configs; whether all servers have unloaded them."""
+    *steps, _ = texts
+    idle = [server for server in servers if server.has_replaced(target.version)]
+    with _placed(repository, texts):
+        unloaded = [server.unload_others(steps, target.loaded) for server in idle]
+    return len(unloaded) == len(servers) and all(unloaded)
 
 
 @contextmanager
@@ -165,13 +177,15 @@ def _explained(texts: Texts, former: Pin, target: Pin) -> Iterator[None]:
 
 
 @contextmanager
-def _placed(repository: Path, former: Texts, texts: Texts) -> Iterator[None]:
+def _placed(repository: Path, texts: Texts) -> Iterator[None]:
     """Put configs into place, the ensemble's last; all are put back if the context ends by an exception."""
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=repository) as folder:
-        changed = {model: text for model, text in texts.items() if former.get(model) != text}
-        with Placement(Path(folder) / "replaced") as placement:
-            for model, text in changed.items():
-                new = Path(folder) / f"{model}.pbtxt"
+    with (
+        tempfile.TemporaryDirectory(prefix=".build-", dir=repository) as folder,
+        Placement(Path(folder) / "replaced") as placement,
+    ):
+        for model, text in texts.items():
+            new, place = Path(folder) / f"{model}.pbtxt", repository / model / "config.pbtxt"
+            if read_text(place) != text:
                 new.write_text(text, encoding="utf-8")
-                placement.place(new, repository / model / "config.pbtxt")
-            yield
+                placement.place(new, place)
+        yield

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from trident_client import Client, ClientError, InvalidRequest, ServerError
 from triton_tensorflow.signatures import DATA_TYPES
 
 from trident.pins import Texts, data_type, parse, with_version
+from trident.service import STEPS
 
 POLL_S = 0.1
 ASK_S = 30.0
@@ -88,12 +89,28 @@ class ServedService:
             except ClientError:  # the server is gone, or another version is broken, too: there is no more to be done
                 continue
 
-    def wait_until_unloaded(self, loaded: list[int]) -> bool:
-        """Whether all versions but these are gone before the client's time is over; requests under way end first."""
+    def has_replaced(self, version: int) -> bool:
+        """Wait until all requests that other versions of the ensemble took are answered; False if that takes long."""
+        return self._wait_until_alone({self._name}, {version})
+
+    def unload_others(self, steps: Sequence[str], loaded: Iterable[int]) -> bool:
+        """Load the steps' configs that lie in the repository, and wait until all versions but these are gone.
+
+        Returns:
+            Whether they are, before the client's time is over.
+        """
+        try:
+            for step in steps:
+                self._client.load_model(step)
+            return self._wait_until_alone({*steps}, loaded)
+        except ClientError:  # it is gone, or cannot load again what it serves; the release is none the less done
+            return False
+
+    def _wait_until_alone(self, models: set[str], versions: Iterable[int]) -> bool:
         end = time.monotonic() + self._client.timeout_s
         while True:
-            there = {version for _, version, state, _ in self._index() if state not in GONE}
-            if there <= {*map(str, loaded)}:
+            there = {version for name, version, state, _ in self._index() if name in models and state not in GONE}
+            if there <= {*map(str, versions)}:
                 return True
             if time.monotonic() > end:
                 return False
@@ -101,7 +118,7 @@ class ServedService:
 
     def _index(self) -> Iterator[tuple[str, str, str | None, str]]:
         """Name, version, state and reason of all that the server knows of the service."""
-        own = {self._name, *(f"{self._name}_{step}" for step in ("preprocess", "model", "postprocess"))}
+        own = {self._name, *(f"{self._name}_{step}" for step in STEPS)}
         for entry in self._client.get_model_repository_index():
             if entry["name"] in own:
                 yield entry["name"], entry.get("version", ""), entry.get("state"), entry.get("reason", "")

@@ -11,7 +11,7 @@ from typing import Any
 
 from trident import configs
 from trident.errors import ServiceError
-from trident.pins import Pin, Texts, read_pin
+from trident.pins import Pin, Texts, named, read_pin
 from trident.service import STEPS
 
 RECORD = "build.json"  # in the ensemble's version folder: what the version was made of, and its configs
@@ -110,8 +110,9 @@ def prune(repository: Path, name: str, count: int) -> list[int]:
     Returns:
         What was removed; what cannot be removed now goes the next time.
     """
-    newest = sorted(whole_versions(repository, name))[-count:]
-    kept = {*newest, *released(repository, name).loaded}
+    kept = {*sorted(whole_versions(repository, name))[-count:], *released(repository, name).loaded}
+    for text in read_configs(repository, name).values():  # after a release that was killed, these may be more
+        kept |= named(text)
     removed = set()
     for model in _models(name):
         for path in (repository / model).glob("*"):
