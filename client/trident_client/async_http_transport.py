@@ -1,8 +1,12 @@
 """HTTP for an event loop, through aiohttp."""
 
 import asyncio
+import contextlib
 import io
+import socket
 import ssl
+import weakref
+from typing import Any
 
 import aiohttp
 
@@ -12,6 +16,8 @@ from trident_client.errors import ClientError
 from trident_client.failures import Failures, closed
 from trident_client.http_protocol import HttpAnswer, HttpRequest, check_size
 from trident_client.settings import Settings
+
+ROUNDS_TO_CLOSE = 5  # of the event loop, until it has noticed
 
 
 class AsyncHttpTransport:
@@ -24,6 +30,7 @@ class AsyncHttpTransport:
         self._failures = Failures(settings.server)
         self._session: aiohttp.ClientSession | None = None
         self._loop = OneLoop()
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._closed = False
 
     async def send(self, request: HttpRequest, deadline: Deadline) -> HttpAnswer:
@@ -47,12 +54,18 @@ class AsyncHttpTransport:
     async def close(self) -> None:
         """See `Transport`."""
         self._closed = True
-        if self._session is not None:
-            await self._session.close()
+        if self._session is None:
+            return
+        await self._session.close()
+        for each in self._sockets:  # else one lives on until its server has read what was still to be sent
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for _ in range(ROUNDS_TO_CLOSE):
+            await asyncio.sleep(0)
 
     async def _ask(self, request: HttpRequest, timeout_s: float) -> HttpAnswer:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True)
+            connector = aiohttp.TCPConnector(limit=0, ssl=self._tls or True, socket_factory=self._make_socket)
             self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         async with self._session.request(
             request.method,
@@ -69,6 +82,14 @@ class AsyncHttpTransport:
                 check_size(size)
                 pieces.append(piece)
             return HttpAnswer(answer.status, answer.headers, b"".join(pieces))
+
+    def _make_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        """For an address as `socket.getaddrinfo` gives it."""
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        made.setblocking(False)
+        self._sockets.add(made)
+        return made
 
     def _ours(self, error: aiohttp.ClientError) -> ClientError:
         """Our error for one of aiohttp's."""

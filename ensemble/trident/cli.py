@@ -25,6 +25,7 @@ from trident.infer_command import infer
 from trident.models_command import models
 from trident.options import AnyPort, AsJson, HttpPort, Repository, Services
 from trident.output import LONE_TEXTS, print_models, printable
+from trident.release_command import release, rollback
 from trident.server_commands import logs, status
 
 if TYPE_CHECKING:
@@ -131,14 +132,13 @@ def build(
 
     \b
     trident build services/spam
-    trident build services/spam && trident models load spam
+    trident build services/spam && trident release spam
 
-    The second one brings it to a server that runs.
+    The first version is released with it; a later one is served when it is released.
     """  # noqa: D301
     from dataclasses import asdict
 
     from trident.repository import build as run
-    from trident.server.state import running_servers
     from trident.service import load_service
 
     result = run(load_service(service), model_repository)
@@ -148,14 +148,17 @@ def build(
     if result.created:
         print(f"built {result.name} version {result.version} in {model_repository}: {', '.join(result.models)}")
     elif result.configured:
-        print(f"{result.name} version {result.version} stays; its settings in {model_repository} are updated")
+        print(f"{result.name} version {result.version} in {model_repository} stays, with other settings")
     else:
         print(f"{result.name} version {result.version} in {model_repository} is already made of this; nothing built")
     if result.ragged is False:
         stderr.print(LONE_TEXTS)
-    changed = result.created or result.configured
-    if changed and any(state.model_repository == str(model_repository.resolve()) for state in running_servers()):
-        print(f"a server of this repository runs on with what it has loaded; next: trident models load {result.name}")
+    if result.pending:
+        print(f"version {result.released} is released; next: trident release {result.name}")
+
+
+app.command()(release)
+app.command()(rollback)
 
 
 @app.command()

@@ -9,6 +9,7 @@ from trident_client import Client
 from trident.datasets import read_dataset, split
 from trident.output import print_models, print_predictions
 from trident.progress import bar
+from trident.releasing import release
 from trident.repository import build
 from trident.server.lifecycle import Server
 from trident.service import load_service
@@ -38,6 +39,8 @@ def run(data: Path, services: Path, model_repository: Path) -> None:
 
     print("2. Build", flush=True)
     result = build(service, model_repository)
+    if result.released != result.version:
+        release(NAME, model_repository)
     print(
         f"   {model_repository}: {NAME} version {result.version} {'built' if result.created else 'is there already'}\n"
     )

@@ -8,6 +8,7 @@ __all__ = [
     "DownloadError",
     "ExportError",
     "InstallError",
+    "ReleaseError",
     "ScoringError",
     "ServerStartError",
     "ServiceError",
@@ -41,6 +42,10 @@ class ServiceError(TridentError):
 
 class BuildError(TridentError):
     """The model repository could not be written; it is as it was."""
+
+
+class ReleaseError(TridentError):
+    """A version cannot be released; the one before it serves on."""
 
 
 class ServerStartError(TridentError):

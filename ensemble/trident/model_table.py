@@ -55,8 +55,29 @@ class ModelTable:
             index = self._client.get_model_repository_index()
         except Forbidden:  # without the admin key, the loaded models are all that can be seen
             index = [{"name": name, "version": version, "state": "READY"} for name, version in stats]
-        rows = [self._row(entry, stats) for entry in index]
+        rows = self._wanted([self._row(entry, stats) for entry in index])
         return sorted(rows, key=lambda row: (row.name, len(row.version), row.version))
+
+    def _wanted(self, rows: list[ModelRow]) -> list[ModelRow]:
+        """Without the versions that a loaded model no longer asks for, which Triton goes on to list."""
+        ready = {row.name: row.version for row in rows if row.state == "READY"}
+        there = {row.name for row in rows if row.state == "UNAVAILABLE" and row.name in ready}
+        asked = {name: self._asked_for(name, ready[name]) for name in there}
+        return [
+            row
+            for row in rows
+            if row.state != "UNAVAILABLE"
+            or row.name not in ready
+            or (row.version in asked[row.name] if asked[row.name] else row.reason != "unloaded")
+        ]
+
+    def _asked_for(self, name: str, version: str) -> list[str]:
+        """The versions that a model's configuration names; empty if it names none."""
+        try:
+            policy = self._client.get_model_config(name, version).get("version_policy") or {}
+        except ClientError:  # unloaded just now
+            return []
+        return [str(number) for number in (policy.get("specific") or {}).get("versions", ())]
 
     def _row(self, entry: dict[str, Any], stats: dict[tuple[str, str], dict[str, Any]]) -> ModelRow:
         name, version = entry["name"], str(entry.get("version", ""))

@@ -69,7 +69,6 @@ def load(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = LOAD_TIMEOUT_S, 
 
     \b
     trident models load spam
-    trident build services/spam && trident models load spam
 
     One that is loaded already is loaded anew if its files have changed.
     """  # noqa: D301
@@ -107,9 +106,9 @@ def remove(
 
     A server that serves it there unloads it first. The service folder stays, so `trident build` brings it back.
     """  # noqa: D301
-    from trident.repository import find_service
     from trident.repository import remove as run
     from trident.server.state import running_servers
+    from trident.versions import find_service
 
     found = find_service(name, model_repository)
     if not yes:

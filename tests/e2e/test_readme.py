@@ -165,7 +165,8 @@ def test_the_commands_outside_a_session_are_known(project: Project, tmp_path: Pa
     """`make demo` is what the fixture `project` ran; `make test` is this; the others are tried in other tests."""
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     serve = "trident serve --model-repository /path/to/your/repository"
-    assert lines == ["make demo", "make test", serve, INSTALL]
+    releases = ["trident release spam", "trident rollback spam"]
+    assert lines == ["make demo", "make test", *releases, serve, INSTALL]
     assert "-m pytest" in project.make("-n", "test").stdout
 
 

@@ -1,4 +1,4 @@
-"""`build` writes a version and pins the ensemble to it; what it cannot finish it leaves as it was."""
+"""`build` writes a version, and releases the first; what it cannot finish it leaves as it was."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import text_format
 from tokenizers import Tokenizer
 from trident.errors import ServiceError
+from trident.releasing import release
 from trident.repository import BuildResult, build
 from trident.service import load_service
 from tritonclient.grpc import model_config_pb2 as pb
@@ -43,13 +44,17 @@ def versions(repository: Path) -> list[list[str]]:
     return [sorted(path.name for path in (repository / model).iterdir() if path.is_dir()) for model in MODELS]
 
 
+def config_texts(repository: Path) -> list[str]:
+    return [(repository / model / "config.pbtxt").read_text() for model in MODELS]
+
+
 def write_settings(folder: Path, text: str) -> None:
     path = folder / "service.toml"
     path.write_text(path.read_text(encoding="utf-8") + text, encoding="utf-8")
 
 
 def test_the_first_build_is_version_1(repository: Path, build_again: Build) -> None:
-    assert build_again() == BuildResult("spam", 1, True, True, MODELS, True)
+    assert build_again() == BuildResult("spam", 1, True, True, MODELS, True, 1, False)
     assert sorted(path.name for path in repository.iterdir()) == sorted(MODELS)
     assert versions(repository) == [["1"]] * 4
     assert pinned(repository) == [1, 1, 1, 1]
@@ -120,7 +125,7 @@ def test_a_file_of_the_savedmodel_may_have_any_name(service_folder: Path, reposi
 def test_the_same_input_builds_nothing(repository: Path, build_again: Build) -> None:
     build_again()
     before = {path: path.stat().st_ino for path in repository.glob("*/1/*")}
-    assert build_again() == BuildResult("spam", 1, False, False, MODELS, True)
+    assert build_again() == BuildResult("spam", 1, False, False, MODELS, True, 1, False)
     assert versions(repository) == [["1"]] * 4
     assert {path: path.stat().st_ino for path in repository.glob("*/1/*")} == before
 
@@ -133,9 +138,10 @@ def test_changed_input_is_the_next_version(
     new = {"labels.txt": "ham\nscam\n", "service.toml": "[preprocess]\nmax_length = 7\n"}.get(changed, "other graph")
     path = service_folder / changed
     path.write_text((path.read_text() if changed == "service.toml" else "") + new)
-    assert build_again() == BuildResult("spam", 2, True, True, MODELS, True)
+    configs = config_texts(repository)
+    assert build_again() == BuildResult("spam", 2, True, True, MODELS, True, 1, True)
     assert versions(repository) == [["1", "2"]] * 4
-    assert pinned(repository) == [2, 2, 2, 2]
+    assert config_texts(repository) == configs, "what Triton reads waits for the release"
 
 
 def test_a_changed_tokenizer_is_the_next_version(
@@ -149,16 +155,21 @@ def test_a_changed_tokenizer_is_the_next_version(
     assert (repository / "spam_preprocess/2/tokenizer.json").read_bytes() != former
 
 
-def test_serving_settings_only_rewrite_the_configs(service_folder: Path, repository: Path, build_again: Build) -> None:
+def test_serving_settings_make_no_version_and_wait_for_the_release(
+    service_folder: Path, repository: Path, build_again: Build
+) -> None:
     build_again()
     write_settings(service_folder, "[serving]\nmax_batch_size = 5\n")
-    assert build_again() == BuildResult("spam", 1, False, True, MODELS, True)
+    assert build_again() == BuildResult("spam", 1, False, True, MODELS, True, 1, True)
     assert versions(repository) == [["1"]] * 4
-    assert all("max_batch_size: 5\n" in (repository / model / "config.pbtxt").read_text() for model in MODELS)
+    assert all("max_batch_size: 64\n" in text for text in config_texts(repository))
+    release("spam", repository)
+    assert all("max_batch_size: 5\n" in text for text in config_texts(repository))
+    assert build_again() == BuildResult("spam", 1, False, False, MODELS, True, 1, False)
 
 
-@pytest.mark.parametrize(("kept", "left"), [(1, ["4"]), (2, ["3", "4"]), (9, ["1", "2", "3", "4"])])
-def test_versions_that_are_not_kept_are_removed(
+@pytest.mark.parametrize(("kept", "left"), [(1, ["1", "4"]), (2, ["1", "3", "4"]), (9, ["1", "2", "3", "4"])])
+def test_the_released_version_and_the_newest_ones_are_kept(
     service_folder: Path, repository: Path, build_again: Build, kept: int, left: list[str]
 ) -> None:
     write_settings(service_folder, f"[serving]\nversions_kept = {kept}\n")
@@ -174,7 +185,7 @@ def test_a_clone_without_weights_is_completed_as_version_1(repository: Path, bui
     for folder in ("spam/1", "spam_model/1"):  # what is not committed
         shutil.rmtree(repository / folder)
     (repository / "spam_preprocess/1/tokenizer.json").unlink()
-    assert build_again() == BuildResult("spam", 1, True, False, MODELS, True)
+    assert build_again() == BuildResult("spam", 1, True, False, MODELS, True, 1, False)
     assert {path: path.read_bytes() for path in repository.rglob("*") if path.is_file()} == built
 
 
@@ -208,7 +219,7 @@ def test_a_later_version_without_weights_does_not_count_and_is_removed(
     assert build_again().version == 2
     for version in "12":  # as `make clean` leaves them
         shutil.rmtree(repository / "spam_model" / version / "model.savedmodel")
-    assert build_again() == BuildResult("spam", 1, True, True, MODELS, True)
+    assert build_again() == BuildResult("spam", 1, True, False, MODELS, True, 1, False)
     assert versions(repository) == [["1"]] * 4
     assert pinned(repository) == [1, 1, 1, 1]
 

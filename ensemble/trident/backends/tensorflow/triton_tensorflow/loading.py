@@ -12,6 +12,7 @@ from typing import Any
 from triton_tensorflow import autofill
 from triton_tensorflow.engines import Engine, SessionEngine, load_saved_model
 from triton_tensorflow.executor import Executor
+from triton_tensorflow.first_call import try_warm_up
 from triton_tensorflow.graph_def import signature_of_graph
 from triton_tensorflow.openvino_engine import OpenVinoEngine, Unsupported
 from triton_tensorflow.plan import Plan, make_plan
@@ -78,6 +79,8 @@ def load(config: dict[str, Any], args: Mapping[str, str], server_options: Mappin
             engine = load_saved_model(path, signature, settings, init_ops)
     executor = Executor(engine, signature, plan, settings)
     warnings += executor.warnings
+    if not (signature.stateful or plan.sequence):
+        try_warm_up(config, plan, executor)
     return Model(plan, executor, _summary(signature, settings, engine, device), warnings)
 
 

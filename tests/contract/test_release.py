@@ -1,0 +1,168 @@
+"""Releases and rollbacks of a service that is under load: no request fails, and no answer mixes two versions."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import RunTrident
+from leftovers import leftovers
+from marked_service import build_marked, write_savedmodels
+from trident.repository import BuildResult
+from trident.server.lifecycle import Server
+from trident_client import Client
+
+WAIT_S = 60
+TEXT = {"text": np.array([[b"hello"]], object)}
+
+
+class Marked:
+    """The service `marked`, whose answers are three times the mark of their version."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write the SavedModels and build mark 1."""
+        self.folder, self.repository = folder, folder / "model_repository"
+        self._marks = count(1)
+        write_savedmodels(folder / "savedmodels")
+        self.build()
+
+    def build(self, **options: Any) -> tuple[BuildResult, int]:
+        """Build the next version; returns what `build` did and the version's mark."""
+        mark = next(self._marks)
+        folders = (self.folder / "marked", self.folder / "savedmodels", self.repository)
+        return build_marked(*folders, mark, **options), mark
+
+
+class Callers:
+    """Ask without a pause and without trying again, over both protocols."""
+
+    def __init__(self, server: Server) -> None:
+        """Start them."""
+        self.answers: Counter[tuple[int, ...]] = Counter()
+        self.errors: list[str] = []
+        self._ended = threading.Event()
+        urls = (server.http_url, server.grpc_url) * 2
+        self._threads = [threading.Thread(target=self._run, args=(url,)) for url in urls]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, url: str) -> None:
+        with Client(url, retry=None) as client:
+            while not self._ended.is_set():
+                try:
+                    marks = client.infer_tensors("marked", TEXT)["marks"][0]
+                    self.answers[tuple(marks.astype(int).tolist())] += 1
+                except Exception as error:
+                    self.errors.append(str(error))
+
+    def end(self) -> None:
+        """Stop them."""
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory: pytest.TempPathFactory) -> Marked:
+    return Marked(tmp_path_factory.mktemp("release"))
+
+
+@pytest.fixture(scope="module")
+def server(marked: Marked) -> Iterator[Server]:
+    with Server(marked.repository, http_port=0, grpc_port=0, metrics_port=0) as running:
+        yield running
+    assert leftovers(running) == []
+
+
+@pytest.fixture
+def callers(server: Server) -> Iterator[Callers]:
+    running = Callers(server)
+    yield running
+    running.end()
+
+
+def released(server: Server) -> int:
+    with Client(server.grpc_url) as client:
+        return int(client.infer_tensors("marked", TEXT)["marks"][0, 0])
+
+
+def wait_for(callers: Callers, mark: int) -> None:
+    end = time.monotonic() + WAIT_S
+    while not callers.answers[mark, mark, mark]:
+        assert time.monotonic() < end, f"no answer of {mark}: {callers.answers}"
+        time.sleep(0.05)
+
+
+def test_under_load_a_release_and_a_rollback_fail_no_request_and_mix_no_versions(
+    marked: Marked, server: Server, callers: Callers, trident: RunTrident
+) -> None:
+    before = released(server)
+    wait_for(callers, before)
+    built, mark = marked.build()
+    assert (built.pending, released(server)) == (True, before), "a build changes nothing that is served"
+    where = ("--model-repository", marked.repository, "--json")
+    result = trident("release", "marked", *where)
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert (said["version"], said["before"], said["servers"]) == (built.version, built.released, [server.grpc_url])
+    wait_for(callers, mark)
+    assert released(server) == mark
+    result = trident("rollback", "marked", *where)
+    assert result.returncode == 0, result.stderr
+    assert released(server) == before
+    callers.end()
+    assert callers.errors == []
+    assert set(callers.answers) == {(before,) * 3, (mark,) * 3}
+    with Client(server.grpc_url) as client:
+        assert not client.is_model_ready("marked_model", str(built.version)), "its memory is free"
+
+
+def test_versions_that_are_no_longer_kept_leave_memory_and_disk(
+    marked: Marked, server: Server, trident: RunTrident
+) -> None:
+    where = ("--model-repository", marked.repository)
+    versions = []
+    for _ in range(2):
+        built, mark = marked.build()
+        versions.append(built.version)
+        result = trident("release", "marked", built.version, *where)
+        assert result.returncode == 0, result.stderr
+        assert released(server) == mark
+    with Client(server.grpc_url) as client:
+        index = client.get_model_repository_index()
+    loaded = {entry["version"] for entry in index if entry["name"] == "marked_model" and entry["state"] == "READY"}
+    assert loaded == {*map(str, versions)}
+    assert {path.name for path in (marked.repository / "marked_model").iterdir()} == {*loaded, "config.pbtxt"}
+    rows = json.loads(trident("models", "--json", "--url", server.http_url).stdout)
+    assert {row["state"] for row in rows} == {"READY"}, "versions that are gone are not listed"
+
+
+def test_a_version_that_does_not_load_warm_up_or_answer_is_refused_and_the_old_one_serves_on(
+    marked: Marked, server: Server, callers: Callers, trident: RunTrident
+) -> None:
+    before = released(server)
+    reasons = [
+        ({}, "saved_model.pb is no SavedModel, or a truncated one"),
+        ({"model": "fussy"}, "the warm-up 'first call' fails: TensorFlow refuses the values"),
+        ({"line": "raise RuntimeError('broken')"}, "it does not answer a made-up request"),
+    ]
+    for options, reason in reasons:
+        built, _ = marked.build(**options)
+        if not options:  # damaged after it was built, which looks at it
+            (marked.repository / f"marked_model/{built.version}/model.savedmodel/saved_model.pb").write_bytes(b"broken")
+        configs = [path.read_bytes() for path in sorted(marked.repository.glob("*/config.pbtxt"))]
+        result = trident("release", "marked", built.version, "--model-repository", marked.repository)
+        assert (result.returncode, reason in result.stderr) == (1, True), result.stderr
+        assert f"; version {built.released} serves on" in result.stderr
+        assert [path.read_bytes() for path in sorted(marked.repository.glob("*/config.pbtxt"))] == configs
+        assert released(server) == before
+    callers.end()
+    assert callers.errors == []
+    assert set(callers.answers) == {(before,) * 3}
+    assert trident("status", "--url", server.grpc_url).returncode == 0, "a refused version is no trouble of the server"
