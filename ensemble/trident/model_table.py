@@ -68,7 +68,7 @@ class ModelTable:
             for row in rows
             if row.state != "UNAVAILABLE"
             or row.name not in ready
-            or (row.version in asked[row.name] if asked[row.name] else row.reason != "unloaded")
+            or (row.reason != "unloaded" and (not asked[row.name] or row.version in asked[row.name]))
         ]
 
     def _asked_for(self, name: str, version: str) -> list[str]:

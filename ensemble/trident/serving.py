@@ -1,5 +1,6 @@
 """A service on a running server, as releasing handles it: versions come beside others, answer, and go."""
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from trident_client import Client, ClientError, InvalidRequest, ServerError
 from triton_tensorflow.signatures import DATA_TYPES
 
-from trident.pins import Texts, data_type, parse, with_version
+from trident.pins import Texts, data_type, named, parse, with_version
 from trident.service import STEPS
 
 POLL_S = 0.1
@@ -83,11 +84,12 @@ class ServedService:
         """Serve the configs of the repository again, whatever was tried; for when something has failed already."""
         for model in texts:
             os.utime(self._repository / model / "config.pbtxt")  # else what was given in its place stays
+        *steps, _ = texts
         for model in texts:
-            try:
+            with contextlib.suppress(ClientError):  # it is gone, or another version is broken, too: no more can be done
                 self._client.load_model(model)
-            except ClientError:  # the server is gone, or another version is broken, too: there is no more to be done
-                continue
+        with contextlib.suppress(ClientError):
+            self._wait_until_alone({*steps}, set().union(*(named(texts[step]) for step in steps)))
 
     def has_replaced(self, version: int) -> bool:
         """Wait until all requests that other versions of the ensemble took are answered; False if that takes long."""

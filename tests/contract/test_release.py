@@ -165,4 +165,7 @@ def test_a_version_that_does_not_load_warm_up_or_answer_is_refused_and_the_old_o
     callers.end()
     assert callers.errors == []
     assert set(callers.answers) == {(before,) * 3}
-    assert trident("status", "--url", server.grpc_url).returncode == 0, "a refused version is no trouble of the server"
+    (state,) = json.loads(trident("status", "--url", server.grpc_url, "--json").stdout)
+    assert (state["not_ready"], state["trouble"]) == ([], ""), "a refused version is no model that should serve"
+    with Client(server.grpc_url) as client:
+        assert client.is_model_ready("marked")
