@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from trident_client import TridentError
+from trident_client import ConnectError, TridentError
 
 from trident import __version__
 from trident.__main__ import INTERRUPTED
@@ -390,6 +390,8 @@ def main() -> None:
         _fail(f"{error.object!r} is not UTF-8; write it in UTF-8")
     except ModuleNotFoundError as error:  # the base install is the client; say what the command needs
         _fail(f"no package '{error.name}'; install what this command needs: {INSTALL}")
+    except ConnectError as error:
+        _fail(f"{error}{_running_elsewhere()}")
     except TridentError as error:
         _fail(str(error))
     except OSError as error:  # a folder that cannot be written, a full disk
@@ -397,6 +399,14 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         _fail(str(error))
+
+
+def _running_elsewhere() -> str:
+    """Where a server of the user's own is to be found, if it is not where it was looked for."""
+    from trident.server.state import running_servers
+
+    found = ", ".join(f"http://127.0.0.1:{state.http_port}" for state in running_servers())
+    return f". You run {found}; give it with --url or TRIDENT_URL" if found else ""
 
 
 def _fail(message: str) -> NoReturn:

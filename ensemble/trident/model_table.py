@@ -1,9 +1,14 @@
 """The models of a server with what they have done, as `trident models` shows them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trident_client import Client, ClientError, Forbidden
+
+from trident.server.state import server_at
+
+DEAD = "DEAD"
+HEALTH_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -13,7 +18,8 @@ class ModelRow:
     Attributes:
         name: the model.
         version: empty if it was never loaded.
-        state: READY, LOADING, UNLOADING, UNAVAILABLE, or `not loaded`.
+        state: READY, LOADING, UNLOADING, UNAVAILABLE, `not loaded`, or DEAD if the supervisor of a server of this user
+            knows better than Triton.
         reason: why it is not ready, if the server says so.
         backend: what runs it; `ensemble` for the ensemble of a service; empty if it is not loaded.
         requests: answered.
@@ -41,6 +47,7 @@ class ModelTable:
     def __init__(self, client: Client) -> None:
         """Read with a client."""
         self._client = client
+        self._server = server_at(client.url)
         self._backends: dict[tuple[str, str], str] = {}
 
     def read(self) -> list[ModelRow]:
@@ -56,7 +63,23 @@ class ModelTable:
         except Forbidden:  # without the admin key, the loaded models are all that can be seen
             index = [{"name": name, "version": version, "state": "READY"} for name, version in stats]
         rows = self._wanted([self._row(entry, stats) for entry in index])
+        dead = self._dead()
+        rows = [
+            replace(row, state=DEAD, reason=dead[row.name]) if row.name in dead and row.state == "READY" else row
+            for row in rows
+        ]
         return sorted(rows, key=lambda row: (row.name, len(row.version), row.version))
+
+    def _dead(self) -> dict[str, str]:
+        """Models without a process, and why, if the server is one of this user's."""
+        from trident.server.health import read_health
+
+        if self._server is None:
+            return {}
+        try:
+            return dict(read_health(self._server.health_port, HEALTH_S)["not_ready"])
+        except (OSError, ValueError):  # it is ending
+            return {}
 
     def _wanted(self, rows: list[ModelRow]) -> list[ModelRow]:
         """Without the versions that a loaded model no longer asks for, which Triton goes on to list."""

@@ -19,7 +19,7 @@ from trident.errors import TridentError
 from trident.model_table import ModelTable
 from trident.options import AsJson, HttpPort, Timeout
 from trident.output import printable
-from trident.server.state import ServerState, log_of, logged_ports, running_servers
+from trident.server.state import ServerState, log_of, logged_ports, running_servers, server_at
 
 FOLLOW_S = 0.25
 BLOCK_BYTES = 2**16
@@ -70,7 +70,7 @@ def status(
 
     The exit status is 0 if all are, else 1.
     """  # noqa: D301 - click's mark for lines that stay as they are
-    found = [_ask(url, timeout, None)] if url else [_ask(None, timeout, state) for state in running_servers()]
+    found = [_ask(url, timeout, server_at(url))] if url else [_ask(None, timeout, state) for state in running_servers()]
     if as_json:
         print(json.dumps([asdict(entry) for entry in found], indent=2))
     elif found:

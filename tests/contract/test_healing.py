@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, TRIDENT, RunTrident
 from leftovers import leftovers, processes
+from trident.model_table import ModelTable
 from trident.server.health import read_health
 from trident.server.lifecycle import Server
 from trident.server.state import running_servers
@@ -109,8 +110,8 @@ def test_a_process_that_dies_is_told_and_replaced(
     os.kill(pid, number)
     reason = f"its process {pid} was ended by {number.name}"
     assert until(lambda: told(own)["not_ready"], "nobody noticed") == {"identity": reason}
-    status = trident("status", "--json")
-    (entry,) = [entry for entry in json.loads(status.stdout) if entry["url"] == own.http_url]
+    status = trident("status", "--url", own.grpc_url, "--json")
+    (entry,) = json.loads(status.stdout)
     if not entry["ready"]:  # else it is mended already
         assert (status.returncode, entry["not_ready"]) == (1, ["identity"])
     assert ask(patient, "identity") == [[b"a"]]
@@ -125,6 +126,7 @@ def test_a_process_of_the_tensorflow_backend_is_replaced(own: Server, patient: C
     assert double(patient) == [[2, 4, 6]]
     before = told(own)["restarts"].get("bare", 0)
     os.kill(stub_of(own, "bare"), signal.SIGKILL)
+    until(lambda: "DEAD" in {row.state for row in ModelTable(patient).read()}, "the table does not show it")
     assert double(patient) == [[2, 4, 6]]
     until(lambda: told(own)["restarts"].get("bare", 0) == before + 1, "it is not mended")
 

@@ -10,9 +10,11 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from trident.paths import state_dir
 
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 LOGS_KEPT_S = 7 * 24 * 3600
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux shows the regions of shm_open(3)
 
@@ -132,3 +134,15 @@ def running_servers() -> list[ServerState]:
         else:
             state.clean_up()
     return found
+
+
+def server_at(url: str) -> ServerState | None:
+    """The server of this user on this machine that a URL leads to, if it is one."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.hostname not in LOOPBACK:
+        return None
+    return next((state for state in running_servers() if port in (state.http_port, state.grpc_port)), None)

@@ -128,6 +128,11 @@ class _Keeper:
         pauses = Pauses()
         while True:
             status = self._run_once()
+            if self._stopping and self._started and status:
+                self._tell(
+                    f"tritonserver {_how(status)} when it was stopped: requests that it never answered were cut off"
+                )
+                return 0
             if self._stopping or not self._started:
                 return status
             how = _how(status)
