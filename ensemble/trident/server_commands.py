@@ -104,6 +104,7 @@ def _ask(url: str | None, timeout_s: float, state: ServerState | None) -> Server
         with contextlib.suppress(OSError, ValueError):  # it is ending; Triton's word must do
             told = read_health(state.health_port, timeout_s)
             faults |= told["not_ready"]
+            ready = live and told["ready"]  # Triton's own word stays no after a load that failed
             entry = replace(entry, restarts=told["restarts"])
     trouble = "; ".join(f"{name}: {reason}" if name else reason for name, reason in faults.items())
     return replace(entry, ready=ready and not faults, not_ready=sorted(filter(None, faults)), trouble=trouble)

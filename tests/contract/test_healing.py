@@ -191,6 +191,30 @@ def test_a_model_that_does_not_come_back_is_tried_until_it_is_mended(own: Server
         assert ask(client, "fragile") == [[b"a"]]
 
 
+def test_a_model_whose_folder_is_deleted_serves_on_and_is_told_when_it_dies(own: Server, folder: Path) -> None:
+    aside = folder.parent / "fragile"
+    with Client(own.http_url, timeout_s=WITHIN_S, retry=PATIENT) as client:
+        (folder / "fragile").rename(aside)
+        try:
+            assert ask(client, "fragile") == [[b"a"]]
+            os.kill(stub_of(own, "fragile"), signal.SIGKILL)
+            until(lambda: "failed to poll" in told(own)["not_ready"].get("fragile", ""), "nobody said why")
+        finally:
+            aside.rename(folder / "fragile")
+        until(lambda: told(own)["ready"], "it is not mended")
+        assert ask(client, "fragile") == [[b"a"]]
+
+
+def test_a_clock_that_was_set_back_hinders_nothing(own: Server, folder: Path, patient: Client) -> None:
+    """To Triton, the version changed later than it is touched now."""
+    later = time.time() + 86_400
+    os.utime(folder / "identity" / "1", (later, later))
+    os.kill(stub_of(own, "identity"), signal.SIGKILL)
+    until(lambda: "identity" in told(own)["not_ready"], "nobody noticed")
+    assert ask(patient, "identity") == [[b"a"]]
+    until(lambda: told(own)["ready"], "it is not mended")
+
+
 def test_what_somebody_unloads_stays_unloaded(own: Server) -> None:
     with Client(own.http_url) as client:
         before = told(own)["restarts"]
@@ -265,3 +289,36 @@ def test_a_repository_that_is_mounted_read_only_is_healed_too(tmp_path: Path, tr
         finally:
             serving.terminate()
             serving.communicate()
+
+
+def test_a_full_disk_under_the_log_hinders_nothing(tmp_path: Path) -> None:
+    shutil.copytree(MODELS / "identity", tmp_path / "models" / "identity")
+    (tmp_path / "state").mkdir()
+    mount = "mount -t tmpfs -o size=64k none state && head -c 50000 /dev/zero > state/full && exec"
+    ports = "--http-port 0 --grpc-port 0 --metrics-port 0"
+    with subprocess.Popen(
+        [
+            "unshare",
+            "--map-root-user",
+            "--mount",
+            "sh",
+            "-c",
+            f'{mount} "$0" serve --model-repository models {ports}',
+            TRIDENT,
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TRIDENT_STATE_DIR": str(tmp_path / "state")},
+    ) as serving:
+        try:
+            assert serving.stdout is not None
+            while not (line := serving.stdout.readline()).startswith("HTTP "):
+                assert line, serving.communicate()[1]
+            with Client(line.split()[1], timeout_s=WITHIN_S) as client:
+                assert ask(client, "identity") == [[b"a"]]
+        finally:
+            serving.terminate()
+            _, errors = serving.communicate()
+    assert serving.returncode == 0, errors

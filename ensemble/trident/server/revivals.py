@@ -28,7 +28,8 @@ class Place:
 
     Attributes:
         repository: the model repository as it was told.
-        url: for `Client`.
+        url: for `Client`; over HTTP.
+        load_url: to load models, over gRPC: a load over HTTP holds up the other connections of a thread of Triton's.
         metrics_url: its metrics.
         admin_key: for loading models.
         start_timeout_s: seconds that it may take to start.
@@ -36,6 +37,7 @@ class Place:
 
     repository: Path
     url: str
+    load_url: str
     metrics_url: str
     admin_key: str
     start_timeout_s: float
@@ -90,7 +92,9 @@ class Revivals:
     def _run(self, model: str) -> None:
         began = time.monotonic()
         pauses = self._pauses.setdefault(model, Pauses())
-        with Client(self._place.url, admin_key=self._place.admin_key, timeout_s=LOAD_TIMEOUT_S, retry=None) as client:
+        with Client(
+            self._place.load_url, admin_key=self._place.admin_key, timeout_s=LOAD_TIMEOUT_S, retry=None
+        ) as client:
             while not self._ended.wait(pauses.next_s()):
                 with self._lock:
                     versions, self._dead[model] = self._dead[model], set()

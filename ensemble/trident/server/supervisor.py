@@ -213,8 +213,14 @@ class _Keeper:
         from trident.server.revivals import Place
 
         order, state = self._order, self._state
-        url, metrics = (f"http://127.0.0.1:{port}" for port in (state.http_port, state.metrics_port))
-        place = Place(Path(order["repository"]), url, f"{metrics}/metrics", state.admin_key, order["start_timeout_s"])
+        place = Place(
+            repository=Path(order["repository"]),
+            url=f"http://127.0.0.1:{state.http_port}",
+            load_url=f"grpc://127.0.0.1:{state.grpc_port}",
+            metrics_url=f"http://127.0.0.1:{state.metrics_port}/metrics",
+            admin_key=state.admin_key,
+            start_timeout_s=order["start_timeout_s"],
+        )
         healer = Healer(tritonserver, place, self._health, self._tell, self._models)
         if self._started:
             healer.arm()
