@@ -192,17 +192,17 @@ def test_a_model_that_does_not_come_back_is_tried_until_it_is_mended(own: Server
 
 
 def test_a_model_whose_folder_is_deleted_serves_on_and_is_told_when_it_dies(own: Server, folder: Path) -> None:
-    aside = folder.parent / "fragile"
+    aside = folder.parent / "identity"
     with Client(own.http_url, timeout_s=WITHIN_S, retry=PATIENT) as client:
-        (folder / "fragile").rename(aside)
+        (folder / "identity").rename(aside)
         try:
-            assert ask(client, "fragile") == [[b"a"]]
-            os.kill(stub_of(own, "fragile"), signal.SIGKILL)
-            until(lambda: "failed to poll" in told(own)["not_ready"].get("fragile", ""), "nobody said why")
+            assert ask(client, "identity") == [[b"a"]]
+            os.kill(stub_of(own, "identity"), signal.SIGKILL)
+            until(lambda: "failed to poll" in told(own)["not_ready"].get("identity", ""), "nobody said why")
         finally:
-            aside.rename(folder / "fragile")
+            aside.rename(folder / "identity")
         until(lambda: told(own)["ready"], "it is not mended")
-        assert ask(client, "fragile") == [[b"a"]]
+        assert ask(client, "identity") == [[b"a"]]
 
 
 def test_a_clock_that_was_set_back_hinders_nothing(own: Server, folder: Path, patient: Client) -> None:

@@ -8,19 +8,20 @@ CALM_S = 10.0  # after which all is forgotten
 
 
 class Pauses:
-    """None before the first attempt, then 1, 2, 4 … 60 seconds, until there was peace for ten seconds."""
+    """None before the first attempt, then 1, 2, 4 … 60 seconds, until there was peace for ten seconds after one."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with no pause."""
         self._clock = clock
         self._next_s = 0.0
-        self._asked = clock()
+        self._begun = clock()  # the last attempt
 
     def next_s(self) -> float:
         """Seconds to wait before the next attempt."""
         now = self._clock()
-        if now - self._asked > self._next_s + CALM_S:
+        if now - self._begun > CALM_S:
             self._next_s = 0.0
-        pause_s, self._asked = self._next_s, now
+        pause_s = self._next_s
+        self._begun = now + pause_s
         self._next_s = min(LONGEST_S, 2 * pause_s or FIRST_S)
         return pause_s
