@@ -19,11 +19,11 @@ from trident_client import Client, ClientError
 from trident.server.hangs import Hangs, Key
 from trident.server.health import TRITONSERVER, Health
 from trident.server.revivals import UNLOADED, Place, Revivals
-from trident.server.stubs import Stub, end_of, find_stubs
+from trident.server.stubs import IN_ORDER, Stub, end_of, find_stubs
 
 LOOK_EVERY_S = 1.0
 MEET_EVERY_S = 0.1  # while models load
-COLLECTED_WITHIN_S = 0.2  # by Triton, if it ended the process itself
+COLLECTED_WITHIN_S = 0.3  # by Triton, if it ended the process itself
 ASK_TIMEOUT_S = 10.0
 SILENT_S = 30.0  # a tritonserver that was live and does not answer for so long hangs
 STUCK_START_S = 15.0  # likewise one whose start waits for a process that is dead
@@ -127,7 +127,7 @@ class Healer:
             self._ends[stub.model, stub.version] = f"its process {stub.pid} {end_of(stub.pid) or 'is gone'}"
         if ended and not self._ended.wait(COLLECTED_WITHIN_S):
             for stub in ended:
-                if not end_of(stub.pid):  # collected
+                if end_of(stub.pid) in (None, IN_ORDER):  # collected, or about to be; if not, it will be missed
                     continue
                 if self._silent_s == SILENT_S:
                     self._revivals.begin(stub.model, stub.version, self._ends[stub.model, stub.version])

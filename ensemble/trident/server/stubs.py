@@ -12,6 +12,7 @@ from pathlib import Path
 
 PROGRAM = "triton_python_backend_stub"
 PROC = Path("/proc")
+IN_ORDER = "ended with status 0"  # as one does that Triton unloads
 
 
 @dataclass(frozen=True)
