@@ -26,6 +26,7 @@ MODELS = Path(__file__).parent.parent / "models"
 WITHIN_S = 60
 PATIENT = Retry(attempts=1000, lost_answers=True, attempt_timeout_s=10)
 HANG_TIMEOUT_S = 2
+SPARE = ("killed", "crashed", "moved", "touched")  # one for each kind of death: pauses grow for what dies often
 ENSEMBLE = f"""\
 name: "patient"
 platform: "ensemble"
@@ -51,6 +52,10 @@ def folder(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("fragile", "identity"):
         shutil.copytree(MODELS / name, folder / name)
     shutil.copytree(repository / "bare", folder / "bare")
+    for name in SPARE:
+        shutil.copytree(MODELS / "identity", folder / name)
+        config = folder / name / "config.pbtxt"
+        config.write_text(config.read_text().replace("identity", name))
     (folder / "patient" / "1").mkdir(parents=True)
     (folder / "patient" / "config.pbtxt").write_text(ENSEMBLE)
     return folder
@@ -100,26 +105,25 @@ def told(server: Server) -> dict[str, Any]:
     return read_health(server.ports["health"], 10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+@pytest.mark.parametrize(("model", "number"), [("killed", signal.SIGKILL), ("crashed", signal.SIGSEGV)])
 def test_a_process_that_dies_is_told_and_replaced(
-    own: Server, patient: Client, trident: RunTrident, number: signal.Signals
+    own: Server, trident: RunTrident, model: str, number: signal.Signals
 ) -> None:
-    assert ask(patient, "identity") == [[b"a"]]
-    before = told(own)["restarts"].get("identity", 0)
-    pid = stub_of(own, "identity")
-    os.kill(pid, number)
-    reason = f"its process {pid} was ended by {number.name}"
-    assert until(lambda: told(own)["not_ready"], "nobody noticed") == {"identity": reason}
-    status = trident("status", "--url", own.grpc_url, "--json")
-    (entry,) = json.loads(status.stdout)
-    if not entry["ready"]:  # else it is mended already
-        assert (status.returncode, entry["not_ready"]) == (1, ["identity"])
-    assert ask(patient, "identity") == [[b"a"]]
-    until(lambda: told(own)["ready"], "it is not mended")
-    assert told(own)["restarts"]["identity"] == before + 1
+    with Client(own.http_url, timeout_s=WITHIN_S, retry=PATIENT) as client:
+        assert ask(client, model) == [[b"a"]]
+        pid = stub_of(own, model)
+        os.kill(pid, number)
+        reason = f"its process {pid} was ended by {number.name}"
+        assert until(lambda: told(own)["not_ready"].get(model), "nobody noticed") == reason
+        status = trident("status", "--url", own.grpc_url, "--json")
+        (entry,) = json.loads(status.stdout)
+        if not entry["ready"]:  # else it is mended already
+            assert (status.returncode, entry["not_ready"]) == (1, [model])
+        assert ask(client, model) == [[b"a"]]
+        until(lambda: told(own)["restarts"].get(model) == 1, "it is not mended")
     log = own.log.read_text()
-    assert f"trident: model 'identity' version 1: {reason}; it is loaded anew" in log
-    assert "trident: model 'identity' serves again after" in log
+    assert f"trident: model '{model}' version 1: {reason}; it is loaded anew" in log
+    assert f"trident: model '{model}' serves again after" in log
 
 
 def test_a_process_of_the_tensorflow_backend_is_replaced(own: Server, patient: Client) -> None:
@@ -192,26 +196,25 @@ def test_a_model_that_does_not_come_back_is_tried_until_it_is_mended(own: Server
 
 
 def test_a_model_whose_folder_is_deleted_serves_on_and_is_told_when_it_dies(own: Server, folder: Path) -> None:
-    aside = folder.parent / "identity"
+    aside = folder.parent / "moved"
     with Client(own.http_url, timeout_s=WITHIN_S, retry=PATIENT) as client:
-        (folder / "identity").rename(aside)
+        (folder / "moved").rename(aside)
         try:
-            assert ask(client, "identity") == [[b"a"]]
-            os.kill(stub_of(own, "identity"), signal.SIGKILL)
-            until(lambda: "failed to poll" in told(own)["not_ready"].get("identity", ""), "nobody said why")
+            assert ask(client, "moved") == [[b"a"]]
+            os.kill(stub_of(own, "moved"), signal.SIGKILL)
+            until(lambda: "failed to poll" in told(own)["not_ready"].get("moved", ""), "nobody said why")
         finally:
-            aside.rename(folder / "identity")
+            aside.rename(folder / "moved")
         until(lambda: told(own)["ready"], "it is not mended")
-        assert ask(client, "identity") == [[b"a"]]
+        assert ask(client, "moved") == [[b"a"]]
 
 
-def test_a_clock_that_was_set_back_hinders_nothing(own: Server, folder: Path, patient: Client) -> None:
+def test_a_clock_that_was_set_back_hinders_nothing(own: Server, folder: Path) -> None:
     """To Triton, the version changed later than it is touched now."""
     later = time.time() + 86_400
-    os.utime(folder / "identity" / "1", (later, later))
-    os.kill(stub_of(own, "identity"), signal.SIGKILL)
-    until(lambda: "identity" in told(own)["not_ready"], "nobody noticed")
-    assert ask(patient, "identity") == [[b"a"]]
+    os.utime(folder / "touched" / "1", (later, later))
+    os.kill(stub_of(own, "touched"), signal.SIGKILL)
+    until(lambda: "touched" in told(own)["not_ready"], "nobody noticed")
     until(lambda: told(own)["ready"], "it is not mended")
 
 
