@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -260,68 +261,52 @@ def test_a_service_under_load_loses_nothing(repository: Path) -> None:
     assert min(report["answered"], report["neighbour_answered"]) > 0
 
 
-def test_a_repository_that_is_mounted_read_only_is_healed_too(tmp_path: Path, trident: RunTrident) -> None:
-    shutil.copytree(MODELS / "identity", tmp_path / "models" / "identity")
-    mount = "mount --bind models models && mount -o remount,ro,bind models models && exec"
-    ports = "--http-port 0 --grpc-port 0 --metrics-port 0 --exit-timeout 1"
+@contextmanager
+def serving_behind(mount: str, folder: Path, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """`trident serve` of folder/models, with a mount that only it sees."""
+    shutil.copytree(MODELS / "identity", folder / "models" / "identity")
+    serve = '"$0" serve --model-repository models --http-port 0 --grpc-port 0 --metrics-port 0 --exit-timeout 1'
     with subprocess.Popen(
-        [
-            "unshare",
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-            f'{mount} "$0" serve --model-repository models {ports}',
-            TRIDENT,
-        ],
-        cwd=tmp_path,
+        ["unshare", "--map-root-user", "--mount", "sh", "-c", f"{mount} && exec {serve}", TRIDENT],
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=os.environ | environment,
     ) as serving:
         try:
-            assert serving.stdout is not None
-            while (line := serving.stdout.readline()) and not line.startswith("log "):
-                pass
-            (state,) = [s for s in running_servers() if s.model_repository == str(tmp_path / "models")]
-            (stub,) = [line for line in processes(state.shm_prefix) if "/identity/1/" in line]
-            os.kill(int(stub.partition(":")[0]), signal.SIGKILL)
-            until(lambda: read_health(state.health_port, 10)["restarts"].get("identity") == 1, "it is not mended")
-            with Client(f"http://127.0.0.1:{state.http_port}", timeout_s=WITHIN_S, retry=PATIENT) as client:
-                assert ask(client, "identity") == [[b"a"]]
-        finally:
-            serving.terminate()
-            serving.communicate()
-
-
-def test_a_full_disk_under_the_log_hinders_nothing(tmp_path: Path) -> None:
-    shutil.copytree(MODELS / "identity", tmp_path / "models" / "identity")
-    (tmp_path / "state").mkdir()
-    mount = "mount -t tmpfs -o size=64k none state && head -c 50000 /dev/zero > state/full && exec"
-    ports = "--http-port 0 --grpc-port 0 --metrics-port 0"
-    with subprocess.Popen(
-        [
-            "unshare",
-            "--map-root-user",
-            "--mount",
-            "sh",
-            "-c",
-            f'{mount} "$0" serve --model-repository models {ports}',
-            TRIDENT,
-        ],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"TRIDENT_STATE_DIR": str(tmp_path / "state")},
-    ) as serving:
-        try:
-            assert serving.stdout is not None
-            while not (line := serving.stdout.readline()).startswith("HTTP "):
-                assert line, serving.communicate()[1]
-            with Client(line.split()[1], timeout_s=WITHIN_S) as client:
-                assert ask(client, "identity") == [[b"a"]]
+            yield serving
         finally:
             serving.terminate()
             _, errors = serving.communicate()
     assert serving.returncode == 0, errors
+
+
+def url_of(serving: "subprocess.Popen[str]") -> str:
+    """The address that it prints when it serves."""
+    assert serving.stdout is not None
+    while not (line := serving.stdout.readline()).startswith("HTTP "):
+        assert line, "it ended"
+    return line.split()[1]
+
+
+def test_a_repository_that_is_mounted_read_only_is_healed_too(tmp_path: Path) -> None:
+    with serving_behind("mount --bind models models && mount -o remount,ro,bind models models", tmp_path) as serving:
+        url = url_of(serving)
+        (state,) = [s for s in running_servers() if s.model_repository == str(tmp_path / "models")]
+        (stub,) = [line for line in processes(state.shm_prefix) if "/identity/1/" in line]
+        os.kill(int(stub.partition(":")[0]), signal.SIGKILL)
+        until(lambda: read_health(state.health_port, 10)["restarts"].get("identity") == 1, "it is not mended")
+        with Client(url, timeout_s=WITHIN_S, retry=PATIENT) as client:
+            assert ask(client, "identity") == [[b"a"]]
+
+
+def test_a_full_disk_under_the_log_hinders_nothing(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    full = "mount -t tmpfs -o size=64k none state && head -c 50000 /dev/zero > state/full"
+    with (
+        serving_behind(full, tmp_path, TRIDENT_STATE_DIR=str(state)) as serving,
+        Client(url_of(serving), timeout_s=WITHIN_S) as client,
+    ):
+        assert ask(client, "identity") == [[b"a"]]
