@@ -50,7 +50,7 @@ def service_folder(named: Path | None) -> Path:
         if folder == named or (folder / "service.toml").is_file():
             return folder
     say("Training `spam` ...")
-    command = [sys.executable, "-m", "trident.cli", "train", str(DATA), "--name", "spam"]
+    command = [sys.executable, "-m", "trident", "train", str(DATA), "--name", "spam"]
     subprocess.run([*command, "--services", str(KEPT / "services")], check=True, stdout=sys.stderr)
     return KEPT / "services" / "spam"
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from processes import tritonserver_of
 from report import cores, cpu_model
 from trident.server.health import read_health
 from trident.server.lifecycle import Server
@@ -85,8 +86,8 @@ class Load:
 
 def kill(server: Server, model: str) -> float:
     """Kill a process of a model; returns the seconds until it is told to serve again."""
-    (tritonserver,) = {os.getpgid(pid) for pid in _children(server)}
-    stub = next(stub for stub in find_stubs(tritonserver, server.model_repository.resolve()) if stub.model == model)
+    stubs = find_stubs(tritonserver_of(server), server.model_repository.resolve())
+    stub = next(stub for stub in stubs if stub.model == model)
     port = server.ports["health"]
     before = read_health(port, 10)["restarts"].get(model, 0)
     os.kill(stub.pid, signal.SIGKILL)
@@ -96,19 +97,6 @@ def kill(server: Server, model: str) -> float:
             raise SystemExit(f"{model} is not back after {CALL_S:g} s: {read_health(port, 10)}")
         time.sleep(0.05)
     return time.monotonic() - began
-
-
-def _children(server: Server) -> list[int]:
-    """Processes with this server's mark in their arguments."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if server.shm_prefix in line:
-            found.append(int(path.parent.name))
-    return found
 
 
 def measure(server: Server, service: str, neighbour: str, callers: int, kills: int) -> dict[str, Any]:

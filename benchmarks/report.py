@@ -88,7 +88,7 @@ def report() -> dict[str, Any]:
     return {
         "machine": {"cpu": cpu_model(), "cores": cores(), "system": platform.platform()},
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in names},
-        "trident --help, s": command_s("-m", "trident.cli", "--help"),
+        "trident --help, s": command_s("-m", "trident", "--help"),
         "import trident_client, s": command_s("-c", "import trident_client"),
         "start to READY, s": start,
         "stop, s": stop,

@@ -73,7 +73,7 @@ def fuzz(
             if number % GOOD_EVERY == GOOD_EVERY - 1:
                 _check_good(client, service, expected, number, findings)
             else:
-                _send(server, stub, next(made), number, findings)
+                send(server, stub, next(made), number, findings)
             if number % 500 == 499:
                 say(f"{number + 1} requests, {len(findings.faults)} faults")
             if len(findings.faults) > 50:
@@ -93,7 +93,16 @@ def _check_good(client: Client, service: str, expected: Sequence[Prediction], nu
             findings.faults.append(f"request {number}: a good one got {one}; expected {other}")
 
 
-def _send(server: Server, stub: Any, case: HttpCase | GrpcCase, number: int, findings: Findings) -> None:
+def send(server: Server, stub: Any, case: HttpCase | GrpcCase, number: int, findings: Findings) -> None:
+    """Send a malformed request, count its answer, and note it if it is not as it should be.
+
+    Args:
+        server: to be asked.
+        stub: of its gRPC service.
+        case: the request.
+        number: for the note.
+        findings: gets the count and the note.
+    """
     if isinstance(case, GrpcCase):
         code = send_grpc(stub, case)
         findings.codes[f"gRPC {code.name}"] += 1
