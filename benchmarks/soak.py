@@ -99,8 +99,10 @@ class Soak:
                 self._fault(f"{act.__qualname__}: {error!r}")
 
     def _fault(self, line: str) -> None:
+        fault = f"{time.monotonic() - self._began:.0f} s: {' '.join(line.split())}"[:500]
         with self._lock:
-            self.faults.append(f"{time.monotonic() - self._began:.0f} s: {' '.join(line.split())}"[:500])
+            self.faults.append(fault)
+        print(fault, file=sys.stderr, flush=True)
 
     def _count(self, what: str) -> None:
         with self._lock:
@@ -274,7 +276,6 @@ def main() -> None:
     print(f"| | first {seconds / WINDOW / 60:.3g} minutes | last | ratio (goal: {GOAL}) |\n|---|---|---|---|")
     for name, row in figures.items():
         print(f"| {name} | {row['first']} | {row['last']} | {row['ratio']} |")
-    print(*soak.faults, sep="\n")
     told: dict[str, Any] = {"counts": soak.counts, "faults": soak.faults, "figures": figures, "samples": soak.samples}
     if options.json:
         options.json.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
