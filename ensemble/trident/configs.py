@@ -34,10 +34,9 @@ def render(service: Service, pipeline: Pipeline, version: int, kept: list[int], 
     """
     spec = service.spec
     makers = {
-        "preprocess": lambda: _stage(spec, pipeline, "preprocess", pipeline.preprocess, limited=True),
+        "preprocess": lambda: _stage(spec, pipeline, "preprocess", pipeline.preprocess),
         "model": lambda: _model(service, pipeline, ragged),
-        # No limit: to refuse there would waste the model's work.
-        "postprocess": lambda: _stage(spec, pipeline, "postprocess", pipeline.postprocess, limited=False),
+        "postprocess": lambda: _stage(spec, pipeline, "postprocess", pipeline.postprocess),
     }
     messages = [makers[step]() for step in pipeline.steps]
     for message in messages:
@@ -57,23 +56,30 @@ def is_ensemble_of(text: str, name: str) -> bool:
     return bool(steps) and set(steps) <= {f"{name}_{step}" for step in STEPS}
 
 
-def _stage(spec: Spec, pipeline: Pipeline, step: str, stage: Stage | None, *, limited: bool) -> pb.ModelConfig:
+def _stage(spec: Spec, pipeline: Pipeline, step: str, stage: Stage | None) -> pb.ModelConfig:
     message = pb.ModelConfig(name=f"{spec.name}_{step}", backend="python")
     if stage is None:
         return message
+    first = step == "preprocess"
+    message.max_batch_size = pipeline.model.max_batch_size
     for tensor in stage.inputs:
         entry = _add(message.input, tensor)
         # A stage answers each request by itself, so requests need not have the same shape to be handed over together.
-        entry.allow_ragged_batch = bool(pipeline.model.max_batch_size) and -1 in tensor.dims
+        entry.allow_ragged_batch = bool(message.max_batch_size) and not first and -1 in tensor.dims
     for tensor in stage.outputs:
         _add(message.output, tensor)
-    count = spec.serving.preprocess_instances if step == "preprocess" else spec.serving.postprocess_instances
+    count = spec.serving.preprocess_instances if first else spec.serving.postprocess_instances
     message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=count)
-    if step == "preprocess" and spec.serving.max_queue_size:
+    if first and spec.serving.max_queue_size:
         # The stage itself limits how many wait for it and for the steps behind it, see stages/gate.py.
         message.parameters["MAX_WAITING"].string_value = str(spec.serving.max_queue_size)
         message.parameters["WAITING_FOR"].string_value = ",".join(f"{spec.name}_{name}" for name in pipeline.steps[1:])
-    _schedule(message, spec.serving, pipeline, limited=limited)
+    # Nothing batches callers' own tensors: Triton's Python backend fails all requests that are handed over together if
+    # the strings of one are laid out wrong, before the stage sees any.
+    # Source: triton-inference-server/python_backend r24.10, src/python_be.cc, SaveRequestsToSharedMemory.
+    if message.max_batch_size and not first:
+        # No limits: to refuse there would waste the model's work.
+        _batch(message, spec.serving)
     return message
 
 
@@ -93,7 +99,10 @@ def _model(service: Service, pipeline: Pipeline, ragged: bool) -> pb.ModelConfig
     for own, value in pad_values(service, pipeline) if ragged else ():
         if value:
             message.parameters[f"PAD_VALUE.{own}"].string_value = str(value)
-    _schedule(message, spec.serving, pipeline, limited=True)
+    message.max_batch_size = pipeline.model.max_batch_size
+    if message.max_batch_size:
+        _batch(message, spec.serving)
+        _limit(message, spec.serving, pipeline)
     _warm_up(message, service, pipeline)
     return message
 
@@ -163,18 +172,18 @@ def _sizes(dims: Iterable[Any]) -> list[int]:
     return [int(size) for size in dims]
 
 
-def _schedule(message: pb.ModelConfig, serving: Serving, pipeline: Pipeline, *, limited: bool) -> None:
-    message.max_batch_size = pipeline.model.max_batch_size
-    if not pipeline.model.max_batch_size:
-        return
+def _batch(message: pb.ModelConfig, serving: Serving) -> None:
     batching = message.dynamic_batching
     batching.max_queue_delay_microseconds = round(serving.queue_delay_ms * 1000)
     if serving.priority_levels:
         batching.priority_levels = serving.priority_levels
         batching.default_priority_level = serving.priority_levels
-    if limited and serving.queue_timeout_ms:
-        policy = batching.default_queue_policy
+
+
+def _limit(message: pb.ModelConfig, serving: Serving, pipeline: Pipeline) -> None:
+    if serving.queue_timeout_ms:
+        policy = message.dynamic_batching.default_queue_policy
         policy.default_timeout_microseconds = round(serving.queue_timeout_ms * 1000)
         policy.timeout_action = pb.ModelQueuePolicy.REJECT
     if pipeline.preprocess is None and serving.max_queue_size:  # nobody stands before the model
-        batching.default_queue_policy.max_queue_size = serving.max_queue_size
+        message.dynamic_batching.default_queue_policy.max_queue_size = serving.max_queue_size

@@ -1,5 +1,9 @@
 """Bad input gets the right error class over both protocols, and harms no neighbour."""
 
+import http.client
+import json
+import struct
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -117,19 +121,51 @@ def test_texts_that_are_no_strings_are_refused_before_they_are_sent(client: Clie
         client.infer("tiny", ["\ud800"])
 
 
-def test_a_bad_text_fails_alone_in_its_batch(client: Client) -> None:
+def test_strings_that_are_laid_out_wrong_fail_alone(server: Server) -> None:
+    """Triton's Python backend fails all requests of a batch if the bytes of one are no strings."""
+    stop = threading.Event()
+    refused: list[int] = []
+
+    def ask_badly() -> None:
+        strings = struct.pack("<I", 55) + b"x" * 51
+        tensor = {"name": "text", "shape": [1, 1], "datatype": "BYTES", "parameters": {"binary_data_size": 55}}
+        head = json.dumps({"inputs": [tensor]}).encode()
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        connection = http.client.HTTPConnection("127.0.0.1", server.ports["http"], timeout=30)
+        while not stop.is_set():
+            connection.request("POST", "/v2/models/tiny/infer", head + strings, headers)
+            answer = connection.getresponse()
+            answer.read()
+            refused.append(answer.status)
+        connection.close()
+
+    bad = [threading.Thread(target=ask_badly) for _ in range(4)]
+    for thread in bad:
+        thread.start()
+    try:
+        with Client(server.grpc_url, retry=None) as client, ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: client.infer("tiny", ["free prize"]), range(400)))
+    finally:
+        stop.set()
+        for thread in bad:
+            thread.join()
+    assert len(answers) == 400
+    assert set(refused) == {400}
+
+
+def test_a_bad_parameter_fails_alone_in_its_batch(client: Client) -> None:
     def ask(position: int) -> Prediction | ClientError:
         try:
             if position == 3:
-                client.infer_tensors("batching", {"text": _bytes(b"\xff")})
+                client.infer_tensors("batching", {"text": _bytes(b"hello")}, parameters={"top_k": 0})
             return client.infer("batching", ["You won a free prize, call 09061701461 now to claim"])[0]
         except ClientError as error:
             return error
 
-    before = client.get_inference_statistics("batching_preprocess")["model_stats"][0].get("execution_count", 0)
+    before = client.get_inference_statistics("batching_postprocess")["model_stats"][0].get("execution_count", 0)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(ask, range(8)))
-    after = client.get_inference_statistics("batching_preprocess")["model_stats"][0]["execution_count"]
+    after = client.get_inference_statistics("batching_postprocess")["model_stats"][0]["execution_count"]
     assert after - before < 8, "the requests did not meet in a batch"
     assert isinstance(answers[3], InvalidRequest)
     assert [answer.label for answer in answers if isinstance(answer, Prediction)] == ["spam"] * 7

@@ -105,19 +105,21 @@ def test_only_the_model_takes_ragged_batches(rendered: Rendered) -> None:
 def test_steps_batch_and_keep_versions_as_told(rendered: Rendered, model: str) -> None:
     config = rendered(max_batch_size=16, queue_delay_ms=1.5)[model]
     assert config.max_batch_size == 16
-    assert config.dynamic_batching.max_queue_delay_microseconds == 1500
     assert list(config.version_policy.specific.versions) == KEPT
+    if model == "spam_preprocess":  # see test_strings_that_are_laid_out_wrong_fail_alone
+        assert not config.HasField("dynamic_batching")
+    else:
+        assert config.dynamic_batching.max_queue_delay_microseconds == 1500
 
 
 def test_the_ensemble_batches_as_its_steps_do(rendered: Rendered) -> None:
     assert rendered(max_batch_size=16)["spam"].max_batch_size == 16
 
 
-@pytest.mark.parametrize("model", ["spam_preprocess", "spam_model"])
-def test_a_time_in_the_queue_is_limited_only_if_told(rendered: Rendered, model: str) -> None:
+def test_a_time_in_the_queue_is_limited_only_if_told(rendered: Rendered) -> None:
     """A scheduler with a limit prepares no batch ahead, see stages/gate.py."""
-    assert not rendered()[model].dynamic_batching.HasField("default_queue_policy")
-    policy = rendered(queue_timeout_ms=0.25)[model].dynamic_batching.default_queue_policy
+    assert not rendered()["spam_model"].dynamic_batching.HasField("default_queue_policy")
+    policy = rendered(queue_timeout_ms=0.25)["spam_model"].dynamic_batching.default_queue_policy
     assert (policy.max_queue_size, policy.default_timeout_microseconds) == (0, 250)
     assert policy.timeout_action == pb.ModelQueuePolicy.REJECT
 
@@ -135,7 +137,7 @@ def test_the_first_stage_limits_how_many_wait(rendered: Rendered) -> None:
 def test_requests_have_the_lowest_priority_if_they_name_none(rendered: Rendered) -> None:
     for levels in (0, 3):
         configs = rendered(priority_levels=levels)
-        for model in STEPS:
+        for model in STEPS[1:]:
             batching = configs[model].dynamic_batching
             assert (batching.priority_levels, batching.default_priority_level) == (levels, levels)
 
