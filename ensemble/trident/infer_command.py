@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from trident_client import Client, Prediction, Retry
-from trident_client.settings import DEFAULT_URL
 
+from trident.addresses import address
 from trident.options import Timeout, Url
 from trident.output import print_predictions
 from trident.texts import read_texts
@@ -30,7 +30,7 @@ OutputKind = Literal["csv", "tsv", "jsonl", "parquet"]
 def infer(
     service: Annotated[str, typer.Argument(help="Name of the service.", show_default=False)],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; - reads stdin, a line a text.", show_default=False)] = None,
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     top_k: Annotated[int | None, typer.Option(metavar="N", min=1, help="Labels per text.", show_default="the service's; the best, for files")] = None,
     threshold: Annotated[float | None, typer.Option(metavar="X", min=0, max=1, help="Leave out labels below it.", show_default="the service's")] = None,
     timeout: Timeout = 30.0,
@@ -58,10 +58,10 @@ def infer(
     if (input_ is None) == (not texts):
         raise typer.BadParameter("give either texts or --input FILE", param_hint="TEXTS")
     if input_ is None:
-        with Client(url, timeout_s=timeout) as client:
+        with Client(address(url), timeout_s=timeout) as client:
             _infer_texts(client, service, texts or (), top_k, threshold, as_json)
         return
-    with Client(url, timeout_s=timeout, retry=PATIENT) as client:
+    with Client(address(url), timeout_s=timeout, retry=PATIENT) as client:
         from trident.scoring.job import Job
 
         job = Job(
