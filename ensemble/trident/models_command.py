@@ -1,6 +1,7 @@
 """`trident models`: what a server serves and how it fares; loads, unloads and removes models."""
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,11 +16,11 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 from trident_client import Client, ConnectError, InferenceError, RequestTimeout
-from trident_client.settings import DEFAULT_URL
 
+from trident.addresses import address
 from trident.errors import TridentError
 from trident.model_table import ModelRow, ModelTable
-from trident.options import AsJson, Repository, Timeout, Url
+from trident.options import AsJson, Repository, RepositoryUrl, Timeout, Url, is_set_for_all
 from trident.output import printable
 
 LOAD_TIMEOUT_S = 300.0
@@ -37,7 +38,7 @@ def show(
     context: typer.Context,
     watch: bool = typer.Option(False, "--watch", help="Keep the table live, with rates, until Ctrl-C."),
     interval: float = typer.Option(2.0, metavar="S", min=0.1, help="Seconds between two looks, for --watch."),
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     timeout: Timeout = 30.0,
     as_json: AsJson = False,
 ) -> None:
@@ -51,7 +52,7 @@ def show(
     """  # noqa: D301 - click's mark for lines that stay as they are
     if context.invoked_subcommand is not None:
         return
-    with Client(url, timeout_s=timeout) as client:
+    with Client(address(url), timeout_s=timeout) as client:
         if watch:
             _watch(ModelTable(client), interval, as_json)
             return
@@ -64,7 +65,7 @@ def show(
 
 
 @models.command()
-def load(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = LOAD_TIMEOUT_S, as_json: AsJson = False) -> None:
+def load(name: Name, url: Url = None, timeout: Timeout = LOAD_TIMEOUT_S, as_json: AsJson = False) -> None:
     """Load a model or service.
 
     \b
@@ -72,13 +73,13 @@ def load(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = LOAD_TIMEOUT_S, 
 
     One that is loaded already is loaded anew if its files have changed.
     """  # noqa: D301
-    with Client(url, timeout_s=timeout) as client:
+    with Client(address(url), timeout_s=timeout) as client:
         client.load_model(name)
     print(json.dumps({"loaded": name}) if as_json else f"loaded {name}")
 
 
 @models.command()
-def unload(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = UNLOAD_TIMEOUT_S, as_json: AsJson = False) -> None:
+def unload(name: Name, url: Url = None, timeout: Timeout = UNLOAD_TIMEOUT_S, as_json: AsJson = False) -> None:
     """Unload a model, or a service with its models.
 
     \b
@@ -86,16 +87,18 @@ def unload(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = UNLOAD_TIMEOUT
 
     Requests under way are answered.
     """  # noqa: D301
-    with Client(url, timeout_s=timeout) as client:
+    with Client(address(url), timeout_s=timeout) as client:
         _unload(client, name, timeout)
     print(json.dumps({"unloaded": name}) if as_json else f"unloaded {name}")
 
 
 @models.command()
 def remove(
+    context: typer.Context,
     name: Name,
     model_repository: Repository = Path("model_repository"),
     yes: bool = typer.Option(False, "--yes", help="Do not ask."),
+    url: RepositoryUrl = None,
     timeout: Timeout = UNLOAD_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
@@ -104,21 +107,31 @@ def remove(
     \b
     trident models remove spam --yes
 
-    A server that serves it there unloads it first. The service folder stays, so `trident build` brings it back.
+    A server that serves it there unloads it first; --url and TRIDENT_URL as in `trident release`. The service folder
+    stays, so `trident build` brings it back.
     """  # noqa: D301
     from trident.repository import remove as run
-    from trident.server.state import running_servers
+    from trident.repository_servers import servers_of
     from trident.versions import find_service
 
     found = find_service(name, model_repository)
     if not yes:
-        typer.confirm(f"remove {', '.join(found)} from {model_repository}?", abort=True, err=True)
-    for state in running_servers():
-        if state.model_repository == str(model_repository.resolve()):
-            with Client(f"http://127.0.0.1:{state.http_port}", timeout_s=timeout, admin_key=state.admin_key) as client:
-                _unload(client, name, timeout)
+        _confirm(f"remove {', '.join(found)} from {model_repository}?")
+    for place, key in servers_of(model_repository, url, by_the_way=is_set_for_all(context)):
+        with Client(place, timeout_s=timeout, admin_key=key) as client:
+            _unload(client, name, timeout)
     run(name, model_repository)
     print(json.dumps({"removed": found}) if as_json else f"removed {', '.join(found)} from {model_repository}")
+
+
+def _confirm(question: str) -> None:
+    """Ask a person; who has no terminal, and pipes no answer either, is told of --yes."""
+    try:
+        typer.confirm(question, abort=True, err=True)
+    except typer.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise
+        raise TridentError(f"{question} Nobody said yes, and there is no terminal to ask at; give --yes") from None
 
 
 def _unload(client: Client, name: str, timeout_s: float) -> None:
