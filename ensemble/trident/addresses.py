@@ -55,6 +55,12 @@ def running_here() -> str:
     return f"you run {_listed(running)}" if running else "you run none"
 
 
+def look_here() -> str:
+    """What follows the message that a server is not where it was looked for."""
+    running = running_servers()
+    return f". You run {_listed(running)}; give it with --url or TRIDENT_URL" if running else ""
+
+
 def _listed(running: list[ServerState]) -> str:
     return ", ".join(state.http_url for state in running)
 

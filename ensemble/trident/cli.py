@@ -17,7 +17,7 @@ from trident_client import ConnectError, TridentError
 
 from trident import __version__
 from trident.__main__ import INTERRUPTED
-from trident.addresses import running_here
+from trident.addresses import look_here
 from trident.demo_command import demo
 from trident.embed_command import embed
 from trident.import_command import import_, new_stage
@@ -199,7 +199,7 @@ def main() -> None:
     except ModuleNotFoundError as error:  # the base install is the client; say what the command needs
         _fail(f"no package '{error.name}'; install what this command needs: {INSTALL}")
     except ConnectError as error:
-        _fail(f"{error}. Of your own {running_here()} here")
+        _fail(f"{error}{look_here()}")
     except TridentError as error:
         _fail(str(error))
     except OSError as error:  # a folder that cannot be written, a full disk

@@ -125,6 +125,6 @@ def _infer(url: str, messages: Sequence[str]) -> list[dict[str, Any]]:
         predictions = client.infer(NAME, messages)
     print_predictions(messages, predictions)
     return [
-        {"text": text, "label": prediction.label, "score": prediction.score}
+        {"text": text, "label": prediction.label, "score": round(prediction.score or 0.0, 6)}
         for text, prediction in zip(messages, predictions, strict=True)
     ]

@@ -31,4 +31,4 @@ def demo(
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         report = run(data, services, model_repository)
     if as_json:
-        print(json.dumps(asdict(report), indent=2))
+        print(json.dumps(asdict(report), indent=2, ensure_ascii=False))

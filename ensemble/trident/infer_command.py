@@ -43,7 +43,7 @@ def infer(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, or begin anew.")] = False,
     concurrency: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Requests under way, for files.")] = 8,
-    progress: Annotated[bool, typer.Option("--progress", help="Show a bar where stderr is no terminal, too.")] = False,
+    progress: Annotated[bool, typer.Option("--progress", help="Where stderr is no terminal: a line every 5 s instead of the bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object for each text, or a file's summary.")] = False,
 ) -> None:  # fmt: skip
     """Classify texts, or a file's rows, with a running service.

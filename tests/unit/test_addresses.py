@@ -1,14 +1,18 @@
 """Which server a command means."""
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import scoring_server
 from server_states import server
 from trident import addresses
 from trident.addresses import address, own_server
+from trident.cli import app
 from trident.errors import TridentError
+from typer.testing import CliRunner
 
 DEFAULT = "http://127.0.0.1:8000"
 
@@ -54,6 +58,17 @@ def test_of_several_one_must_be_named() -> None:
         TridentError, match=r"several servers: http://127.0.0.1:18000, http://127.0.0.1:18010; say which"
     ):
         address(None)
+
+
+@pytest.mark.usefixtures("_free")
+def test_a_command_without_a_url_asks_that_server() -> None:
+    with scoring_server.running() as running:
+        server(running.server_port).write()
+        result = CliRunner().invoke(app, ["infer", "spam", "hello", "--json"])
+    assert json.loads(result.stdout)["text"] == "hello"
+    assert result.stderr == (
+        f"nothing serves at {DEFAULT}; asking http://127.0.0.1:{running.server_port}, the one server that you run\n"
+    )
 
 
 def test_a_server_on_the_default_port_is_taken_whoever_runs_it(

@@ -1,9 +1,11 @@
 """Whole runs, interrupted ones too: no row is lost, none is scored twice, none changes its place."""
 
+import contextlib
 import csv
 import json
 import os
 import pkgutil
+import pty
 import random
 import re
 import resource
@@ -410,9 +412,31 @@ def test_the_command_says_what_came_of_it(server: ScoringServer, folder: Path) -
     assert (summary["rows"], summary["bad_rows"], summary["errors"]) == (2988, 12, "out.parquet.errors.jsonl")
 
 
-def test_the_command_shows_a_bar_if_asked_to(server: ScoringServer, folder: Path) -> None:
-    result = command(server, "spam", "--input", "rows.csv", "--output", "out.csv", "--progress")
-    assert re.search(r"rows.csv .* 3,000 rows +[\d,]+/s +\d:\d\d:\d\d", plain(result.stderr)), "rows, rate, time left"
+def test_the_command_tells_a_pipe_in_plain_lines_if_asked_to(server: ScoringServer, folder: Path) -> None:
+    line = ("spam", "--input", "rows.csv", "--output", "out.csv")
+    assert command(server, *line).stderr == ""
+    told = command(server, *line, "--overwrite", "--progress").stderr
+    assert told.replace("\n", "").isprintable(), "no codes that steer a terminal"
+    assert re.fullmatch(r"rows.csv: 3,000 rows, [\d,]+/s, 100%, 0:00:00 left", told.splitlines()[-1])
+
+
+def test_the_command_shows_a_bar_on_a_terminal(server: ScoringServer, folder: Path) -> None:
+    terminal, its_end = pty.openpty()
+    line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", server.url]
+    environment = os.environ | {"COLUMNS": "100", "TERM": "xterm"}
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=its_end, env=environment):
+        os.close(its_end)
+        shown = plain(read_all(terminal))
+    assert re.search(r"rows.csv .* 3,000 rows +[\d,]+/s +\d:\d\d:\d\d", shown), "rows, rate, time left"
+
+
+def read_all(terminal: int) -> str:
+    """What is written to a terminal until its other end is closed, which is an error here."""
+    shown = b""
+    with os.fdopen(terminal, "rb", buffering=0) as file, contextlib.suppress(OSError):
+        while block := file.read(4096):
+            shown += block
+    return shown.decode()
 
 
 def plain(printed: str) -> str:
