@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from trident.errors import ServiceError
 from trident.options import AsJson
+from trident.output import print_table
 
 if TYPE_CHECKING:
     from trident.importing import ImportReport
@@ -160,7 +160,7 @@ def _print(report: "ImportReport") -> None:
         for entry in entries:
             row = (entry["part"], entry["tensor"], entry["data_type"], str(entry["shape"]))
             table.add_row(kind, *map(escape, row))
-    Console().print(table)
+    print_table(table)
     print(f"signature {report.signature}, {report.parameters:,} parameters, {report.size_bytes / 1e6:.1f} MB", end="")
     print(f", loaded by {report.loader}")
     sampled = f", {report.sampled} of them from the sample" if report.sampled else ""

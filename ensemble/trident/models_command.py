@@ -21,12 +21,13 @@ from trident.addresses import address
 from trident.errors import TridentError
 from trident.model_table import ModelRow, ModelTable
 from trident.options import AsJson, Repository, RepositoryUrl, Timeout, Url, is_set_for_all
-from trident.output import printable
+from trident.output import natural_width, print_whole, printable
 
 LOAD_TIMEOUT_S = 300.0
 UNLOAD_TIMEOUT_S = 60.0
 POLL_S = 0.1
-WIDE = 72  # characters that a row takes with everything in it
+WORDS = {"model", "ver", "state", "backend"}  # the other columns are numbers
+DISPENSABLE = (("backend", "queue", "rows"), ("fail", "req/s"), ("req", "ms"))  # what a narrow terminal goes without
 HUNDRED = 100
 STATES = {"READY": "green", "not loaded": "dim", "LOADING": "yellow", "UNLOADING": "yellow"}
 models = typer.Typer(rich_markup_mode=None)
@@ -60,8 +61,7 @@ def show(
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        console = Console()
-        console.print(_table(rows, console.width))
+        _print(rows)
 
 
 @models.command()
@@ -190,9 +190,10 @@ def _watch(table: ModelTable, interval_s: float, as_json: bool) -> None:
                     if not trouble:
                         print(json.dumps([asdict(row) | {"requests_per_s": rates.of(row)} for row in rows]), flush=True)
                 elif live is not None:
-                    live.update(_table(rows, console.width, rates, trouble), refresh=True)
+                    shown = _table(rows, console.width, rates, trouble)
+                    live.update(Group(shown, *_notes(rows, trouble)), refresh=True)
                 else:
-                    console.print(_table(rows, console.width, rates, trouble))
+                    _print(rows, rates, trouble)
                 time.sleep(interval_s)
         except KeyboardInterrupt:
             return
@@ -222,33 +223,54 @@ class _Rates:
         return self._rates.get((row.name, row.version))
 
 
-def _table(rows: Sequence[ModelRow], width: int, rates: _Rates | None = None, trouble: str = "") -> Group:
-    """A table, and below it why models are not ready; in a narrow terminal without what matters least."""
+def _print(rows: Sequence[ModelRow], rates: _Rates | None = None, trouble: str = "") -> None:
+    console = Console(soft_wrap=True)
+    print_whole(_table(rows, console.width, rates, trouble))
+    for note in _notes(rows, trouble):
+        console.print(note)
+
+
+def _table(rows: Sequence[ModelRow], width: int, rates: _Rates | None, trouble: str) -> Table:
+    """A table that goes without what matters least where a terminal is narrow; names and states are always whole."""
+    columns = _columns(rows, rates, trouble)
+    table = _made(columns)
+    for headings in DISPENSABLE:
+        if natural_width(table) <= width:
+            break
+        columns = {heading: cells for heading, cells in columns.items() if heading not in headings}
+        table = _made(columns)
+    return table
+
+
+def _columns(rows: Sequence[ModelRow], rates: _Rates | None, trouble: str) -> dict[str, list[str]]:
+    """Heading → a cell for each row."""
+    columns = {
+        "model": [escape(row.name) for row in rows],
+        "ver": [row.version for row in rows],
+        "state": ["[dim]?[/]" if trouble else f"[{STATES.get(row.state, 'red')}]{row.state}[/]" for row in rows],
+        "backend": [row.backend for row in rows],
+        "req": [_short(row.requests) for row in rows],
+        "fail": [_short(row.failures) for row in rows],
+        "ms": [_short(row.latency_ms) for row in rows],
+        "queue": [_short(row.queue_ms) for row in rows],
+        "rows": [_short(row.batch_size) for row in rows],
+    }
+    return columns if rates is None else columns | {"req/s": [_short(rates.of(row)) for row in rows]}
+
+
+def _made(columns: dict[str, list[str]]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("model", overflow="fold")
-    for heading in ("ver", "state"):
-        table.add_column(heading, no_wrap=True)
-    wide = width >= WIDE
-    if wide:
-        table.add_column("backend", no_wrap=True)
-    for heading in [
-        "req",
-        "fail",
-        "ms",
-        *(["queue", "rows"] if wide else []),
-        *(["req/s"] if rates is not None else []),
-    ]:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        state = "[dim]?[/]" if trouble else f"[{STATES.get(row.state, 'red')}]{row.state}[/]"
-        cells = [escape(row.name), row.version, state, *([row.backend] if wide else [])]
-        cells += [_short(row.requests), _short(row.failures), _short(row.latency_ms)]
-        cells += [_short(row.queue_ms), _short(row.batch_size)] if wide else []
-        cells += [_short(rates.of(row))] if rates is not None else []
+    for heading in columns:
+        table.add_column(heading, justify="left" if heading in WORDS else "right", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
-    notes = [f"{row.name}: {row.reason}" for row in rows if row.reason]
-    lines = [escape(printable(note)) for note in notes]
-    return Group(table, *lines, *([f"[red]{escape(printable(trouble))}[/]"] if trouble else []))
+    return table
+
+
+def _notes(rows: Sequence[ModelRow], trouble: str) -> list[str]:
+    """Why models are not ready, and why nothing is known of them now."""
+    notes = [escape(printable(f"{row.name}: {row.reason}")) for row in rows if row.reason]
+    return [*notes, f"[red]{escape(printable(trouble))}[/]"] if trouble else notes
 
 
 def _short(value: float | None) -> str:

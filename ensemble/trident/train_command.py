@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from trident.options import AsJson, Services
+from trident.output import print_table
 
 
 class EncoderName(str, Enum):
@@ -92,5 +92,5 @@ def _print_metrics(metrics: dict[str, Any]) -> None:
     table = Table("label", "precision", "recall", "F1", "texts")
     for label, row in metrics["per_class"].items():
         table.add_row(escape(label), *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")), str(row["support"]))
-    Console().print(table)
+    print_table(table)
     print(f"held-out accuracy {metrics['accuracy']:.4f}, trained in {metrics['training_s']:.0f} s")
