@@ -37,7 +37,7 @@ def infer(
     input_: Annotated[str | None, typer.Option("--input", metavar="FILE", help="Rows instead of texts; - is stdin. For images a folder or a 'pattern'.", show_default=False)] = None,
     format_: Annotated[InputKind | None, typer.Option("--format", metavar="KIND", help="csv, tsv, jsonl, parquet, images.", show_default="by the name")] = None,
     column: Annotated[str, typer.Option(metavar="NAME", help="Where the texts are.")] = "text",
-    output: Annotated[str, typer.Option(metavar="FILE", help="The rows with label and score; - is stdout.")] = "-",
+    output: Annotated[str, typer.Option(metavar="FILE", help="The rows with label and score, or value; - is stdout.")] = "-",
     output_format: Annotated[OutputKind | None, typer.Option(metavar="KIND", help="csv, tsv, jsonl, parquet.", show_default="by the name")] = None,
     prefix: Annotated[str, typer.Option(metavar="TEXT", help="Before the names label and score.", show_default=False)] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
@@ -53,7 +53,8 @@ def infer(
     trident infer spam --input messages.csv --column text --output scored.parquet
     trident infer digits --input 'scans/*.png' --output digits.csv --top-k 3
 
-    Rows that cannot be scored go to OUTPUT.errors.jsonl, and the exit status is 1.
+    A tabular service takes the columns that have the names of its inputs. Rows that cannot be scored go to
+    OUTPUT.errors.jsonl, and the exit status is 1.
     """  # noqa: D301 - click's mark for lines that stay as they are
     if (input_ is None) == (not texts):
         raise typer.BadParameter("give either texts or --input FILE", param_hint="TEXTS")
