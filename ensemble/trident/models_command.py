@@ -27,7 +27,12 @@ LOAD_TIMEOUT_S = 300.0
 UNLOAD_TIMEOUT_S = 60.0
 POLL_S = 0.1
 WORDS = {"model", "ver", "state", "backend"}  # the other columns are numbers
-DISPENSABLE = (("backend", "queue", "rows"), ("fail", "req/s"), ("req", "ms"))  # what a narrow terminal goes without
+DISPENSABLE = (
+    ("backend", "queue", "rows"),
+    ("fail", "req/s"),
+    ("ms",),
+    ("req",),
+)  # what a narrow terminal goes without
 HUNDRED = 100
 STATES = {"READY": "green", "not loaded": "dim", "LOADING": "yellow", "UNLOADING": "yellow"}
 models = typer.Typer(rich_markup_mode=None)
@@ -131,7 +136,10 @@ def _confirm(question: str) -> None:
     except typer.Abort:
         if sys.stdin is not None and sys.stdin.isatty():
             raise
-        raise TridentError(f"{question} Nobody said yes, and there is no terminal to ask at; give --yes") from None
+        print(file=sys.stderr)  # the question has no answer to end its line
+        raise TridentError(
+            "nothing is removed: there is no terminal to ask at, and nobody said yes; give --yes"
+        ) from None
 
 
 def _unload(client: Client, name: str, timeout_s: float) -> None:
