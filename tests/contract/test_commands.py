@@ -76,7 +76,7 @@ def test_the_table_fits_into_eighty_columns_and_says_what_is_wrong(trident: RunT
 
 
 @pytest.mark.parametrize(
-    ("columns", "headings"), [(40, "model ver state req"), (56, "model ver state req fail ms"), (80, "queue rows")]
+    ("columns", "headings"), [(30, "model ver state"), (56, "model ver state req fail ms"), (80, "queue rows")]
 )
 def test_the_table_has_what_the_terminal_has_room_for(
     trident: RunTrident, url: str, columns: int, headings: str

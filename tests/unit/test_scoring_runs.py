@@ -393,7 +393,7 @@ def test_what_exists_is_not_replaced(server: ScoringServer, folder: Path) -> Non
         ({"input": "nowhere.csv"}, "no file nowhere.csv in "),
         ({"input": "rows.txt"}, "no file rows.txt in "),
         ({"input": "odd.xyz"}, r"odd.xyz has another suffix than .csv, .tsv, .jsonl, .parquet; give --format"),
-        ({"input": "*.bmp"}, "no images in "),
+        ({"service": "shapes", "input": "*.bmp"}, "no images in "),
         ({"input": "-"}, "stdin has no name to tell its format; give --format csv, tsv or jsonl"),
         ({"input": "-", "input_kind": "parquet"}, "parquet cannot be read from stdin"),
         ({"input": "-", "input_kind": "csv", "resume": True}, "--resume cannot read stdin again"),
