@@ -1,6 +1,7 @@
 """A small HTTP server that answers as Triton does, with labels that follow from the items alone."""
 
 import json
+import math
 import struct
 import threading
 import time
@@ -12,6 +13,16 @@ from typing import Any
 
 MAX_BATCH_SIZE = 16
 LABELS = ("ham", "spam")
+COLUMNS = {"rooms": "FP32", "city": "BYTES"}  # the inputs of `houses` and `flats`
+# Service → its inputs and outputs, name → data type.
+SERVICES = {
+    "spam": ({"text": "BYTES"}, {"label": "BYTES", "score": "FP32"}),
+    "shapes": ({"image": "BYTES"}, {"label": "BYTES", "score": "FP32"}),
+    "meanings": ({"text": "BYTES"}, {"embedding": "FP32"}),
+    "houses": (COLUMNS, {"value": "FP32"}),
+    "flats": (COLUMNS, {"label": "BYTES", "score": "FP32"}),
+    "records": ({"record": "BYTES"}, {"value": "FP32"}),
+}
 
 
 def expected(item: bytes | str, top_k: int = 1) -> list[tuple[str, float]]:
@@ -22,7 +33,7 @@ def expected(item: bytes | str, top_k: int = 1) -> list[tuple[str, float]]:
 
 
 class ScoringServer(ThreadingHTTPServer):
-    """Serves `spam` (texts), `shapes` (images) and `meanings` (no labels).
+    """Serves `SERVICES`: of records the label is that of the city, and the value a hundred for each room.
 
     Attributes:
         delay_s: that a request takes.
@@ -71,26 +82,27 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         _, _, _, name, *rest = self.path.split("/")
-        if name not in ("spam", "shapes", "meanings"):
+        if name not in SERVICES:
             self._answer(404, {"error": f"Request for unknown model: '{name}' is not found"})
-        elif rest:
-            self._answer(200, {"name": name, "max_batch_size": MAX_BATCH_SIZE})
+            return
+        inputs, outputs = SERVICES[name]
+        if rest:
+            config = [{"name": key, "data_type": f"TYPE_{_in_configs(kind)}"} for key, kind in inputs.items()]
+            self._answer(200, {"name": name, "max_batch_size": MAX_BATCH_SIZE, "input": config})
         else:
-            outputs = ["embedding"] if name == "meanings" else ["label", "score"]
-            self._answer(
-                200,
-                {
-                    "name": name,
-                    "versions": [self.server.version],
-                    "inputs": [_tensor("image" if name == "shapes" else "text")],
-                    "outputs": [_tensor(output) for output in outputs],
-                },
-            )
+            tensors = {
+                side: [_tensor(*entry) for entry in entries.items()]
+                for side, entries in (("inputs", inputs), ("outputs", outputs))
+            }
+            self._answer(200, {"name": name, "versions": [self.server.version], **tensors})
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         length = int(self.headers["Inference-Header-Content-Length"])
-        request, items = json.loads(body[:length]), _items(body[length:])
+        request = json.loads(body[:length])
+        tensors = _tensors(request["inputs"], body[length:])
+        rooms = [value for (value,) in struct.iter_unpack("<f", tensors.pop("rooms", b""))]
+        (items,) = map(_items, tensors.values())
         server = self.server
         server.sizes.append(len(items))
         time.sleep(server.delay_s)
@@ -102,6 +114,15 @@ class _Handler(BaseHTTPRequestHandler):
         refused = [item for item in items if item.startswith(b"refuse")]
         if refused:
             self._answer(400, {"error": f"one of {len(items)} texts cannot be read"})
+            return
+        if missing := sum(map(math.isnan, rooms)):
+            self._answer(400, {"error": f"{missing} of {len(items)} records have no rooms"})
+            return
+        if self.path.split("/")[3] == "houses":
+            values = b"".join(struct.pack("<f", 100 * value) for value in rooms)
+            about = {"name": "value", "datatype": "FP32", "shape": [len(rooms), 1]}
+            outputs = [about | {"parameters": {"binary_data_size": len(values)}}]
+            self._answer(200, {"model_name": "houses", "model_version": "1", "outputs": outputs}, values)
             return
         rows = [expected(item, request.get("parameters", {}).get("top_k", 1)) for item in items]
         names = b"".join(struct.pack("<I", len(name)) + name.encode() for row in rows for name, _ in row)
@@ -130,8 +151,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(head + tensors)
 
 
-def _tensor(name: str) -> dict[str, Any]:
-    return {"name": name, "datatype": "BYTES", "shape": [-1, 1]}
+def _tensor(name: str, kind: str) -> dict[str, Any]:
+    return {"name": name, "datatype": kind, "shape": [-1, 1]}
+
+
+def _in_configs(kind: str) -> str:
+    return "STRING" if kind == "BYTES" else kind
+
+
+def _tensors(entries: list[dict[str, Any]], raw: bytes) -> dict[str, bytes]:
+    """The bytes of each input, which lie one behind the other."""
+    tensors, at = {}, 0
+    for entry in entries:
+        size = entry["parameters"]["binary_data_size"]
+        tensors[entry["name"]] = raw[at : at + size]
+        at += size
+    return tensors
 
 
 def _items(raw: bytes) -> list[bytes]:

@@ -7,29 +7,29 @@ import json
 import os
 import signal
 import sys
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from trident_client import ConnectError, TridentError
 
 from trident import __version__
 from trident.__main__ import INTERRUPTED
+from trident.addresses import look_here
+from trident.demo_command import demo
 from trident.embed_command import embed
 from trident.import_command import import_, new_stage
 from trident.infer_command import infer
+from trident.logs_command import logs
 from trident.models_command import models
-from trident.options import AnyPort, AsJson, HttpPort, Repository, Services
-from trident.output import LONE_TEXTS, print_models, printable
+from trident.options import AsJson, Repository
+from trident.output import LONE_TEXTS, printable
 from trident.release_command import release, rollback
-from trident.server_commands import logs, status
-
-if TYPE_CHECKING:
-    from trident.server.lifecycle import Server
+from trident.serve_command import serve, stop
+from trident.status_command import status
+from trident.train_command import train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,77 +46,7 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 INSTALL = "pip install '.[train]' in Trident's folder"
 
 
-class EncoderName(str, Enum):
-    """Choices of `--encoder`."""
-
-    minilm = "minilm"
-    none = "none"
-
-
-class ClassWeightsName(str, Enum):
-    """Choices of `--class-weights`."""
-
-    none = "none"
-    balanced = "balanced"
-
-
-@app.command()
-def train(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Labelled texts: .tsv, .csv or .jsonl with label and text.")
-    ],
-    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the service.")],
-    services: Services = Path("services"),
-    encoder: Annotated[
-        EncoderName, typer.Option(help="minilm: frozen pretrained transformer; none: small model from scratch.")
-    ] = EncoderName.minilm,
-    max_length: Annotated[int, typer.Option(metavar="N", min=1, max=512, help="Tokens of a text that count.")] = 128,
-    epochs: Annotated[int, typer.Option(metavar="N", min=1, help="At most; training stops early.")] = 200,
-    patience: Annotated[int, typer.Option(metavar="N", min=1, help="Epochs without improvement before it stops.")] = 5,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Makes the run repeatable.")] = 42,
-    class_weights: Annotated[
-        ClassWeightsName, typer.Option(help="balanced: weigh rare labels up.")
-    ] = ClassWeightsName.none,
-    weights: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder of pretrained weights.", show_default="fetched once by name"),
-    ] = None,
-    text_column: Annotated[str, typer.Option(metavar="NAME", help="Column of the texts.")] = "text",
-    label_column: Annotated[str, typer.Option(metavar="NAME", help="Column of the labels.")] = "label",
-    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Go on without rows that are broken.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Train a text classifier and write its service folder.
-
-    \b
-    trident train messages.tsv --name spam
-    trident train reviews.csv --name stars --text-column body --label-column stars
-
-    A folder of that name is replaced; its [serving] table, top_k and threshold are kept.
-    """  # noqa: D301 - click's mark for lines that stay as they are
-    from trident.training import TrainOptions
-    from trident.training import train as run
-
-    options = TrainOptions(
-        encoder=encoder.value,
-        max_length=max_length,
-        epochs=epochs,
-        patience=patience,
-        seed=seed,
-        class_weights=class_weights.value,
-        weights=weights,
-        text_column=text_column,
-        label_column=label_column,
-        skip_bad_rows=skip_bad_rows,
-    )
-    folder, metrics = run(file, name, services, options)
-    if as_json:
-        print(json.dumps({"service": str(folder)} | metrics, indent=2))
-        return
-    _print_metrics(metrics)
-    print(f"service folder: {folder}   next: trident build {folder}")
-
-
+app.command()(train)
 app.command("import")(import_)
 
 
@@ -161,89 +91,8 @@ app.command()(release)
 app.command()(rollback)
 
 
-@app.command()
-def serve(
-    model_repository: Repository = Path("model_repository"),
-    model: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Load this only; may be given again.", show_default="all")
-    ] = None,
-    http_port: AnyPort = 8000,
-    grpc_port: AnyPort = 8001,
-    metrics_port: AnyPort = 8002,
-    health_port: AnyPort = 0,
-    keep_going: Annotated[bool, typer.Option("--keep-going", help="Serve the models that load.")] = False,
-    tritonserver: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="The tritonserver to start.", show_default="$TRIDENT_TRITONSERVER, PATH or the wheel"
-        ),
-    ] = None,
-    start_timeout: Annotated[float, typer.Option(metavar="S", min=1, help="Seconds that loading may take.")] = 300,
-    exit_timeout: Annotated[
-        int, typer.Option(metavar="S", min=0, help="Seconds that requests may take when it stops.")
-    ] = 30,
-) -> None:
-    """Serve a model repository on 127.0.0.1.
-
-    \b
-    trident serve
-    trident serve --model spam --http-port 9000 --grpc-port 9001
-
-    It runs until Ctrl-C or `trident stop`; requests in flight finish. Processes of models that die or hang are
-    replaced, and so is Triton's own.
-    """  # noqa: D301
-    from trident.progress import bar
-    from trident.server.lifecycle import Server
-
-    try:
-        with bar("Loading models", total=0) as update:
-            server = Server(
-                model_repository,
-                models=model or (),
-                http_port=http_port,
-                grpc_port=grpc_port,
-                metrics_port=metrics_port,
-                health_port=health_port,
-                keep_going=keep_going,
-                tritonserver=tritonserver,
-                start_timeout_s=start_timeout,
-                exit_timeout_s=exit_timeout,
-                on_progress=update,
-                events=sys.stderr,
-            )
-            server.start()
-    except KeyboardInterrupt:
-        stderr.print("nothing runs")
-        raise
-    try:
-        _serve(server)
-    except KeyboardInterrupt:
-        stderr.print("stopping: requests in flight finish ...")
-    finally:
-        server.stop()
-    stderr.print("stopped")
-
-
-@app.command()
-def stop(
-    http_port: HttpPort = None,
-    as_json: AsJson = False,
-) -> None:
-    """Stop a running server.
-
-    \b
-    trident stop
-    trident stop --http-port 9000
-
-    Requests in flight finish, then all its processes end.
-    """  # noqa: D301
-    from trident.server.stopping import stop_server
-
-    state = stop_server(http_port)
-    answer = {"http_port": state.http_port, "model_repository": state.model_repository}
-    print(json.dumps(answer) if as_json else f"stopped the server on port {state.http_port}")
-
-
+app.command()(serve)
+app.command()(stop)
 app.command()(infer)
 app.command()(embed)
 app.command()(status)
@@ -265,6 +114,9 @@ def perf_analyzer(context: typer.Context) -> None:
     from trident.perf_analyzer import run
 
     run(context.args)
+
+
+app.command()(demo)
 
 
 @backend.command("install")
@@ -300,52 +152,8 @@ def backend_install(
     print(f"next: pip install -r {result.requirements} (for the Python that Triton's stub uses), then restart Triton")
 
 
-@app.command()
-def demo(
-    data: Annotated[Path, typer.Option(metavar="FILE", help="Labelled texts.")] = Path("data/sms_spam.tsv"),
-    services: Services = Path("services"),
-    model_repository: Repository = Path("model_repository"),
-) -> None:
-    """Show the whole way with the service `spam`.
-
-    \b
-    trident demo
-
-    Train, build, start Triton, infer over HTTP and gRPC, stop; what is there already is left as it is.
-    """  # noqa: D301
-    from trident.demo import run
-
-    run(data, services, model_repository)
-
-
-def _serve(server: "Server") -> None:
-    """Show what is served and wait for the end."""
-    print_models(server.model_status())
-    print(f"HTTP {server.http_url}   gRPC {server.grpc_url}   metrics {server.metrics_url}")
-    print(f"health {server.health_url}")
-    print(f"log  {server.log}", flush=True)
-    stderr.print("Ctrl-C or `trident stop` ends it.")
-    status = server.wait()
-    if status != 0:
-        how = f"was ended by signal {status - 128}" if status > 128 else f"ended with status {status}"
-        raise TridentError(f"the server {how}; its log is {server.log}")
-
-
 def _interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def _print_metrics(metrics: dict[str, Any]) -> None:
-    data = metrics["data"]
-    names = {"bad_rows": "bad row", "duplicates": "duplicate", "contradictions": "contradictory text"}
-    left_out = [(data[key], name) for key, name in names.items() if data[key]]
-    notes = "".join(f", {count} {name}{'s' if count > 1 else ''} left out" for count, name in left_out)
-    print(f"{data['train']} texts trained on, {data['validation']} to stop early, {data['test']} held out{notes}")
-    table = Table("label", "precision", "recall", "F1", "texts")
-    for label, row in metrics["per_class"].items():
-        table.add_row(escape(label), *(f"{row[key]:.4f}" for key in ("precision", "recall", "f1")), str(row["support"]))
-    Console().print(table)
-    print(f"held-out accuracy {metrics['accuracy']:.4f}, trained in {metrics['training_s']:.0f} s")
 
 
 def _print_version(wanted: bool) -> None:
@@ -391,7 +199,7 @@ def main() -> None:
     except ModuleNotFoundError as error:  # the base install is the client; say what the command needs
         _fail(f"no package '{error.name}'; install what this command needs: {INSTALL}")
     except ConnectError as error:
-        _fail(f"{error}{_running_elsewhere()}")
+        _fail(f"{error}{look_here()}")
     except TridentError as error:
         _fail(str(error))
     except OSError as error:  # a folder that cannot be written, a full disk
@@ -399,14 +207,6 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         _fail(str(error))
-
-
-def _running_elsewhere() -> str:
-    """Where a server of the user's own is to be found, if it is not where it was looked for."""
-    from trident.server.state import running_servers
-
-    found = ", ".join(f"http://127.0.0.1:{state.http_port}" for state in running_servers())
-    return f". You run {found}; give it with --url or TRIDENT_URL" if found else ""
 
 
 def _fail(message: str) -> NoReturn:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 from trident_client import Client
-from trident_client.settings import DEFAULT_URL
 
+from trident.addresses import address
 from trident.errors import TridentError
 from trident.options import Timeout, Url
 from trident.texts import read_texts
@@ -23,7 +23,7 @@ def embed(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A .npy file, float32 [N, D].", show_default="JSON on stdout")
     ] = None,
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     timeout: Timeout = 30.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object for each text, or of the file.")] = False,
 ) -> None:
@@ -33,7 +33,7 @@ def embed(
     trident embed sentences "How do I get a refund?"
     trident embed sentences - --output questions.npy < questions.txt
     """  # noqa: D301 - click's mark for lines that stay as they are
-    with Client(url, timeout_s=timeout) as client:
+    with Client(address(url), timeout_s=timeout) as client:
         if output is not None:
             shape = _save(client, service, texts, output)
             answer = {"output": str(output), "shape": shape}

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from trident.errors import ServiceError
+from trident.options import AsJson
+from trident.output import print_table
 
 if TYPE_CHECKING:
     from trident.importing import ImportReport
@@ -62,7 +63,7 @@ def import_(
     sample: Annotated[Path | None, typer.Option(metavar="FILE", exists=True, dir_okay=False, help="Verify on it too: a text a line, or .npz.")] = None,
     allow_unsafe: Annotated[bool, typer.Option("--allow-unsafe", help="Run code that the file holds.")] = False,
     custom_objects: Annotated[str | None, typer.Option(metavar="MODULE", help="With the model's own classes.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Turn a trained model into a service folder, and verify it.
 
@@ -112,6 +113,7 @@ def import_(
 
 def new_stage(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it, such as my_stage.py.")],
+    as_json: AsJson = False,
 ) -> None:
     """Write the template of a stage of your own.
 
@@ -122,6 +124,9 @@ def new_stage(
     from trident.custom_stages import new_stage as write
 
     write(path)
+    if as_json:
+        print(json.dumps({"stage": str(path)}))
+        return
     print(f"wrote {path}; edit it, then: trident import MODEL --preprocess {path} ...")
 
 
@@ -155,7 +160,7 @@ def _print(report: "ImportReport") -> None:
         for entry in entries:
             row = (entry["part"], entry["tensor"], entry["data_type"], str(entry["shape"]))
             table.add_row(kind, *map(escape, row))
-    Console().print(table)
+    print_table(table)
     print(f"signature {report.signature}, {report.parameters:,} parameters, {report.size_bytes / 1e6:.1f} MB", end="")
     print(f", loaded by {report.loader}")
     sampled = f", {report.sampled} of them from the sample" if report.sampled else ""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from trident_client import Client, Prediction, Retry
-from trident_client.settings import DEFAULT_URL
 
+from trident.addresses import address
 from trident.options import Timeout, Url
 from trident.output import print_predictions
 from trident.texts import read_texts
@@ -30,20 +30,20 @@ OutputKind = Literal["csv", "tsv", "jsonl", "parquet"]
 def infer(
     service: Annotated[str, typer.Argument(help="Name of the service.", show_default=False)],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; - reads stdin, a line a text.", show_default=False)] = None,
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     top_k: Annotated[int | None, typer.Option(metavar="N", min=1, help="Labels per text.", show_default="the service's; the best, for files")] = None,
     threshold: Annotated[float | None, typer.Option(metavar="X", min=0, max=1, help="Leave out labels below it.", show_default="the service's")] = None,
     timeout: Timeout = 30.0,
     input_: Annotated[str | None, typer.Option("--input", metavar="FILE", help="Rows instead of texts; - is stdin. For images a folder or a 'pattern'.", show_default=False)] = None,
     format_: Annotated[InputKind | None, typer.Option("--format", metavar="KIND", help="csv, tsv, jsonl, parquet, images.", show_default="by the name")] = None,
     column: Annotated[str, typer.Option(metavar="NAME", help="Where the texts are.")] = "text",
-    output: Annotated[str, typer.Option(metavar="FILE", help="The rows with label and score; - is stdout.")] = "-",
+    output: Annotated[str, typer.Option(metavar="FILE", help="The rows with label and score, or value; - is stdout.")] = "-",
     output_format: Annotated[OutputKind | None, typer.Option(metavar="KIND", help="csv, tsv, jsonl, parquet.", show_default="by the name")] = None,
     prefix: Annotated[str, typer.Option(metavar="TEXT", help="Before the names label and score.", show_default=False)] = "",
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output, or begin anew.")] = False,
     concurrency: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Requests under way, for files.")] = 8,
-    progress: Annotated[bool, typer.Option("--progress", help="Show a bar where stderr is no terminal, too.")] = False,
+    progress: Annotated[bool, typer.Option("--progress", help="Where stderr is no terminal: a line every 5 s instead of the bar.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print an object for each text, or a file's summary.")] = False,
 ) -> None:  # fmt: skip
     """Classify texts, or a file's rows, with a running service.
@@ -53,15 +53,16 @@ def infer(
     trident infer spam --input messages.csv --column text --output scored.parquet
     trident infer digits --input 'scans/*.png' --output digits.csv --top-k 3
 
-    Rows that cannot be scored go to OUTPUT.errors.jsonl, and the exit status is 1.
+    A tabular service takes the columns that have the names of its inputs. Rows that cannot be scored go to
+    OUTPUT.errors.jsonl, and the exit status is 1.
     """  # noqa: D301 - click's mark for lines that stay as they are
     if (input_ is None) == (not texts):
         raise typer.BadParameter("give either texts or --input FILE", param_hint="TEXTS")
     if input_ is None:
-        with Client(url, timeout_s=timeout) as client:
+        with Client(address(url), timeout_s=timeout) as client:
             _infer_texts(client, service, texts or (), top_k, threshold, as_json)
         return
-    with Client(url, timeout_s=timeout, retry=PATIENT) as client:
+    with Client(address(url), timeout_s=timeout, retry=PATIENT) as client:
         from trident.scoring.job import Job
 
         job = Job(

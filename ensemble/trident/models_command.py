@@ -1,6 +1,7 @@
 """`trident models`: what a server serves and how it fares; loads, unloads and removes models."""
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,17 +16,23 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 from trident_client import Client, ConnectError, InferenceError, RequestTimeout
-from trident_client.settings import DEFAULT_URL
 
+from trident.addresses import address
 from trident.errors import TridentError
 from trident.model_table import ModelRow, ModelTable
-from trident.options import AsJson, Repository, Timeout, Url
-from trident.output import printable
+from trident.options import AsJson, Repository, RepositoryUrl, Timeout, Url, is_set_for_all
+from trident.output import natural_width, print_whole, printable
 
 LOAD_TIMEOUT_S = 300.0
 UNLOAD_TIMEOUT_S = 60.0
 POLL_S = 0.1
-WIDE = 72  # characters that a row takes with everything in it
+WORDS = {"model", "ver", "state", "backend"}  # the other columns are numbers
+DISPENSABLE = (
+    ("backend", "queue", "rows"),
+    ("fail", "req/s"),
+    ("ms",),
+    ("req",),
+)  # what a narrow terminal goes without
 HUNDRED = 100
 STATES = {"READY": "green", "not loaded": "dim", "LOADING": "yellow", "UNLOADING": "yellow"}
 models = typer.Typer(rich_markup_mode=None)
@@ -37,7 +44,7 @@ def show(
     context: typer.Context,
     watch: bool = typer.Option(False, "--watch", help="Keep the table live, with rates, until Ctrl-C."),
     interval: float = typer.Option(2.0, metavar="S", min=0.1, help="Seconds between two looks, for --watch."),
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     timeout: Timeout = 30.0,
     as_json: AsJson = False,
 ) -> None:
@@ -51,7 +58,7 @@ def show(
     """  # noqa: D301 - click's mark for lines that stay as they are
     if context.invoked_subcommand is not None:
         return
-    with Client(url, timeout_s=timeout) as client:
+    with Client(address(url), timeout_s=timeout) as client:
         if watch:
             _watch(ModelTable(client), interval, as_json)
             return
@@ -59,12 +66,11 @@ def show(
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        console = Console()
-        console.print(_table(rows, console.width))
+        _print(rows)
 
 
 @models.command()
-def load(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = LOAD_TIMEOUT_S, as_json: AsJson = False) -> None:
+def load(name: Name, url: Url = None, timeout: Timeout = LOAD_TIMEOUT_S, as_json: AsJson = False) -> None:
     """Load a model or service.
 
     \b
@@ -72,13 +78,13 @@ def load(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = LOAD_TIMEOUT_S, 
 
     One that is loaded already is loaded anew if its files have changed.
     """  # noqa: D301
-    with Client(url, timeout_s=timeout) as client:
+    with Client(address(url), timeout_s=timeout) as client:
         client.load_model(name)
     print(json.dumps({"loaded": name}) if as_json else f"loaded {name}")
 
 
 @models.command()
-def unload(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = UNLOAD_TIMEOUT_S, as_json: AsJson = False) -> None:
+def unload(name: Name, url: Url = None, timeout: Timeout = UNLOAD_TIMEOUT_S, as_json: AsJson = False) -> None:
     """Unload a model, or a service with its models.
 
     \b
@@ -86,16 +92,18 @@ def unload(name: Name, url: Url = DEFAULT_URL, timeout: Timeout = UNLOAD_TIMEOUT
 
     Requests under way are answered.
     """  # noqa: D301
-    with Client(url, timeout_s=timeout) as client:
+    with Client(address(url), timeout_s=timeout) as client:
         _unload(client, name, timeout)
     print(json.dumps({"unloaded": name}) if as_json else f"unloaded {name}")
 
 
 @models.command()
 def remove(
+    context: typer.Context,
     name: Name,
     model_repository: Repository = Path("model_repository"),
     yes: bool = typer.Option(False, "--yes", help="Do not ask."),
+    url: RepositoryUrl = None,
     timeout: Timeout = UNLOAD_TIMEOUT_S,
     as_json: AsJson = False,
 ) -> None:
@@ -104,21 +112,34 @@ def remove(
     \b
     trident models remove spam --yes
 
-    A server that serves it there unloads it first. The service folder stays, so `trident build` brings it back.
+    A server that serves it there unloads it first; --url and TRIDENT_URL as in `trident release`. The service folder
+    stays, so `trident build` brings it back.
     """  # noqa: D301
     from trident.repository import remove as run
-    from trident.server.state import running_servers
+    from trident.repository_servers import servers_of
     from trident.versions import find_service
 
     found = find_service(name, model_repository)
     if not yes:
-        typer.confirm(f"remove {', '.join(found)} from {model_repository}?", abort=True, err=True)
-    for state in running_servers():
-        if state.model_repository == str(model_repository.resolve()):
-            with Client(f"http://127.0.0.1:{state.http_port}", timeout_s=timeout, admin_key=state.admin_key) as client:
-                _unload(client, name, timeout)
+        _confirm(f"remove {', '.join(found)} from {model_repository}?")
+    for place, key in servers_of(model_repository, url, by_the_way=is_set_for_all(context)):
+        with Client(place, timeout_s=timeout, admin_key=key) as client:
+            _unload(client, name, timeout)
     run(name, model_repository)
     print(json.dumps({"removed": found}) if as_json else f"removed {', '.join(found)} from {model_repository}")
+
+
+def _confirm(question: str) -> None:
+    """Ask a person; who has no terminal, and pipes no answer either, is told of --yes."""
+    try:
+        typer.confirm(question, abort=True, err=True)
+    except typer.Abort:
+        if sys.stdin is not None and sys.stdin.isatty():
+            raise
+        print(file=sys.stderr)  # the question has no answer to end its line
+        raise TridentError(
+            "nothing is removed: there is no terminal to ask at, and nobody said yes; give --yes"
+        ) from None
 
 
 def _unload(client: Client, name: str, timeout_s: float) -> None:
@@ -177,9 +198,10 @@ def _watch(table: ModelTable, interval_s: float, as_json: bool) -> None:
                     if not trouble:
                         print(json.dumps([asdict(row) | {"requests_per_s": rates.of(row)} for row in rows]), flush=True)
                 elif live is not None:
-                    live.update(_table(rows, console.width, rates, trouble), refresh=True)
+                    shown = _table(rows, console.width, rates, trouble)
+                    live.update(Group(shown, *_notes(rows, trouble)), refresh=True)
                 else:
-                    console.print(_table(rows, console.width, rates, trouble))
+                    _print(rows, rates, trouble)
                 time.sleep(interval_s)
         except KeyboardInterrupt:
             return
@@ -209,33 +231,54 @@ class _Rates:
         return self._rates.get((row.name, row.version))
 
 
-def _table(rows: Sequence[ModelRow], width: int, rates: _Rates | None = None, trouble: str = "") -> Group:
-    """A table, and below it why models are not ready; in a narrow terminal without what matters least."""
+def _print(rows: Sequence[ModelRow], rates: _Rates | None = None, trouble: str = "") -> None:
+    console = Console(soft_wrap=True)
+    print_whole(_table(rows, console.width, rates, trouble))
+    for note in _notes(rows, trouble):
+        console.print(note)
+
+
+def _table(rows: Sequence[ModelRow], width: int, rates: _Rates | None, trouble: str) -> Table:
+    """A table that goes without what matters least where a terminal is narrow; names and states are always whole."""
+    columns = _columns(rows, rates, trouble)
+    table = _made(columns)
+    for headings in DISPENSABLE:
+        if natural_width(table) <= width:
+            break
+        columns = {heading: cells for heading, cells in columns.items() if heading not in headings}
+        table = _made(columns)
+    return table
+
+
+def _columns(rows: Sequence[ModelRow], rates: _Rates | None, trouble: str) -> dict[str, list[str]]:
+    """Heading → a cell for each row."""
+    columns = {
+        "model": [escape(row.name) for row in rows],
+        "ver": [row.version for row in rows],
+        "state": ["[dim]?[/]" if trouble else f"[{STATES.get(row.state, 'red')}]{row.state}[/]" for row in rows],
+        "backend": [row.backend for row in rows],
+        "req": [_short(row.requests) for row in rows],
+        "fail": [_short(row.failures) for row in rows],
+        "ms": [_short(row.latency_ms) for row in rows],
+        "queue": [_short(row.queue_ms) for row in rows],
+        "rows": [_short(row.batch_size) for row in rows],
+    }
+    return columns if rates is None else columns | {"req/s": [_short(rates.of(row)) for row in rows]}
+
+
+def _made(columns: dict[str, list[str]]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("model", overflow="fold")
-    for heading in ("ver", "state"):
-        table.add_column(heading, no_wrap=True)
-    wide = width >= WIDE
-    if wide:
-        table.add_column("backend", no_wrap=True)
-    for heading in [
-        "req",
-        "fail",
-        "ms",
-        *(["queue", "rows"] if wide else []),
-        *(["req/s"] if rates is not None else []),
-    ]:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for row in rows:
-        state = "[dim]?[/]" if trouble else f"[{STATES.get(row.state, 'red')}]{row.state}[/]"
-        cells = [escape(row.name), row.version, state, *([row.backend] if wide else [])]
-        cells += [_short(row.requests), _short(row.failures), _short(row.latency_ms)]
-        cells += [_short(row.queue_ms), _short(row.batch_size)] if wide else []
-        cells += [_short(rates.of(row))] if rates is not None else []
+    for heading in columns:
+        table.add_column(heading, justify="left" if heading in WORDS else "right", no_wrap=True)
+    for cells in zip(*columns.values(), strict=True):
         table.add_row(*cells)
-    notes = [f"{row.name}: {row.reason}" for row in rows if row.reason]
-    lines = [escape(printable(note)) for note in notes]
-    return Group(table, *lines, *([f"[red]{escape(printable(trouble))}[/]"] if trouble else []))
+    return table
+
+
+def _notes(rows: Sequence[ModelRow], trouble: str) -> list[str]:
+    """Why models are not ready, and why nothing is known of them now."""
+    notes = [escape(printable(f"{row.name}: {row.reason}")) for row in rows if row.reason]
+    return [*notes, f"[red]{escape(printable(trouble))}[/]"] if trouble else notes
 
 
 def _short(value: float | None) -> str:

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,6 +18,7 @@ LABEL_WIDTH = 12
 LONE_TEXTS = (
     "padding changes this model's answers, so a request carries one text, and only texts of equal length share a batch"
 )
+UNLIMITED = 10_000
 TEXT_WIDTH = 40  # at least; more where the terminal is wider
 
 
@@ -25,14 +27,37 @@ def printable(text: str) -> str:
     return "".join(repr(char)[1:-1] if unicodedata.category(char) == "Cc" and char != "\n" else char for char in text)
 
 
+def print_table(table: Table) -> None:
+    """Print a table whose cells stay whole: one that is too wide loses its frame, and then the terminal folds lines."""
+    for column in table.columns:
+        column.no_wrap = True
+    if natural_width(table) > Console().width:
+        table.box, table.show_edge, table.padding = SIMPLE_HEAD, False, (0, 1, 0, 0)
+    print_whole(table)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table with lines as long as it takes; its columns have `no_wrap`."""
+    console = Console()
+    console.width = max(console.width, natural_width(table))
+    console.print(table)
+
+
+def natural_width(table: Table) -> int:
+    """Characters that a table's lines take if no cell is folded or cut; its columns have `no_wrap`."""
+    return Console(width=UNLIMITED).measure(table).maximum
+
+
 def print_models(models: "Sequence[ModelStatus]") -> None:
-    """Print a table of models with their state."""
+    """Print a table of models with their state, and below it why some are not ready."""
     table = Table("model", "version", "state")
     for model in models:
         color = "green" if model.state == "READY" else "red"
-        reason = f"  {escape(printable(model.reason))}" if model.reason else ""
-        table.add_row(model.name, model.version, f"[{color}]{model.state}[/]{reason}")
-    Console().print(table)
+        table.add_row(escape(model.name), model.version, f"[{color}]{model.state}[/]")
+    print_table(table)
+    for model in models:
+        if model.reason:
+            print(f"{model.name}: {printable(model.reason)}")
 
 
 def print_predictions(texts: Sequence[str], predictions: Sequence[Prediction], *, header: bool = True) -> None:

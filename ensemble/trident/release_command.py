@@ -10,33 +10,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from trident_client import Client
 
-from trident.options import AsJson, Repository, Timeout
+from trident.options import AsJson, Repository, RepositoryUrl, Timeout, is_set_for_all
 
 if TYPE_CHECKING:
     from trident.releasing import ReleaseResult
     from trident.serving import ServedService
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the service.", show_default=False)]
-# Not from TRIDENT_URL: a server that is asked otherwise may serve another repository.
-Elsewhere = Annotated[
-    str | None,
-    typer.Option(
-        "--url",
-        metavar="URL",
-        help="One more server of this repository, grpc://HOST:PORT.",
-        show_default="all that you run here",
-    ),
-]
 LOAD_S = 300.0
 
 
 def release(
+    context: typer.Context,
     name: Name,
     version: Annotated[
         int | None, typer.Argument(metavar="[VERSION]", min=1, help="To be served.", show_default="the newest")
     ] = None,
     model_repository: Repository = Path("model_repository"),
-    url: Elsewhere = None,
+    url: RepositoryUrl = None,
     timeout: Timeout = LOAD_S,
     as_json: AsJson = False,
 ) -> None:
@@ -48,18 +39,22 @@ def release(
 
     A server that runs loads it beside the one it serves, tries it, and changes over; no request fails. A version that
     does not load or answer is refused. The version before stays loaded for `trident rollback`.
+
+    The server at --url must see this folder, or nothing is changed. TRIDENT_URL counts if its server does; one of
+    another folder is left out, which is said on stderr.
     """  # noqa: D301 - click's mark for lines that stay as they are
     from trident.releasing import release as run
 
-    with _servers(name, model_repository, url, timeout) as servers:
+    with _servers(context, name, model_repository, url, timeout) as servers:
         result = run(name, model_repository, version, servers)
     _show(result, model_repository, as_json)
 
 
 def rollback(
+    context: typer.Context,
     name: Name,
     model_repository: Repository = Path("model_repository"),
-    url: Elsewhere = None,
+    url: RepositoryUrl = None,
     timeout: Timeout = LOAD_S,
     as_json: AsJson = False,
 ) -> None:
@@ -68,27 +63,28 @@ def rollback(
     \b
     trident rollback spam
 
-    No request fails. The version that it replaces is unloaded, and can be released again.
+    No request fails. The version that it replaces is unloaded, and can be released again. --url and TRIDENT_URL as in
+    `trident release`.
     """  # noqa: D301
     from trident.releasing import rollback as run
 
-    with _servers(name, model_repository, url, timeout) as servers:
+    with _servers(context, name, model_repository, url, timeout) as servers:
         result = run(name, model_repository, servers)
     _show(result, model_repository, as_json)
 
 
 @contextmanager
-def _servers(name: str, repository: Path, url: str | None, timeout_s: float) -> Iterator[list["ServedService"]]:
-    """The servers of this user that serve a repository, and one elsewhere."""
-    from trident.server.state import running_servers
+def _servers(
+    context: typer.Context, name: str, repository: Path, url: str | None, timeout_s: float
+) -> Iterator[list["ServedService"]]:
+    from trident.repository_servers import servers_of
     from trident.serving import ServedService
 
-    here = [state for state in running_servers() if state.model_repository == str(repository.resolve())]
-    found = [(f"grpc://127.0.0.1:{state.grpc_port}", state.admin_key) for state in here]
+    found = servers_of(repository, url, by_the_way=is_set_for_all(context))
     with ExitStack() as stack:
         clients = [
             stack.enter_context(Client(address, timeout_s=timeout_s, retry=None, admin_key=key))
-            for address, key in [*found, *([(url, None)] if url else [])]
+            for address, key in found
         ]
         yield [ServedService(client, name, repository) for client in clients]
 

@@ -75,7 +75,9 @@ def test_the_table_fits_into_eighty_columns_and_says_what_is_wrong(trident: RunT
     assert any(line.startswith("broken: ") and "no such luck" in line for line in lines)
 
 
-@pytest.mark.parametrize(("columns", "headings"), [(56, "model ver state req fail ms"), (80, "queue rows")])
+@pytest.mark.parametrize(
+    ("columns", "headings"), [(30, "model ver state"), (56, "model ver state req fail ms"), (80, "queue rows")]
+)
 def test_the_table_has_what_the_terminal_has_room_for(
     trident: RunTrident, url: str, columns: int, headings: str
 ) -> None:
@@ -83,6 +85,7 @@ def test_the_table_has_what_the_terminal_has_room_for(
     head = next(line for line in result.stdout.splitlines() if line.strip())
     assert " ".join(head.split()).endswith(headings)
     assert "…" not in result.stdout.partition("broken: ")[0]
+    assert re.search(r"^tiny_postprocess +1 +READY", result.stdout, re.MULTILINE), "names are whole"
 
 
 def test_numbers_take_six_characters() -> None:

@@ -1,6 +1,8 @@
 """Releases and rollbacks of a service that is under load: no request fails, and no answer mixes two versions."""
 
 import json
+import os
+import shutil
 import threading
 import time
 from collections import Counter
@@ -14,6 +16,7 @@ import pytest
 from conftest import RunTrident
 from leftovers import leftovers
 from marked_service import build_marked, write_savedmodels
+from trident.pins import read_pin
 from trident.repository import BuildResult
 from trident.server.lifecycle import Server
 from trident_client import Client
@@ -169,3 +172,32 @@ def test_a_version_that_does_not_load_warm_up_or_answer_is_refused_and_the_old_o
     assert (state["not_ready"], state["trouble"]) == ([], ""), "a refused version is no model that should serve"
     with Client(server.grpc_url) as client:
         assert client.is_model_ready("marked")
+
+
+def test_a_server_elsewhere_is_told_if_it_sees_the_folder(
+    marked: Marked, server: Server, trident: RunTrident, tmp_path: Path
+) -> None:
+    """Of another user, who has the key; a copy of the folder has the same services and is another one."""
+    stranger = os.environ | {"TRIDENT_STATE_DIR": str(tmp_path / "state"), "TRIDENT_ADMIN_KEY": server.admin_key}
+    by_the_way = stranger | {"TRIDENT_URL": server.grpc_url}
+    line = ("release", "marked", str(released_version(marked)), "--json", "--model-repository")
+    for options, environment in ((("--url", server.grpc_url), stranger), ((), by_the_way)):
+        result = trident(*line, marked.repository, *options, env=environment)
+        assert json.loads(result.stdout or "{}").get("servers") == [server.grpc_url], result.stderr
+    copy = shutil.copytree(marked.repository, tmp_path / "copy")
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*.pbtxt")}
+    for command in (("release", "marked"), ("rollback", "marked"), ("models", "remove", "marked", "--yes")):
+        for url in (server.grpc_url, server.http_url):
+            result = trident(*command, "--model-repository", copy, "--url", url, env=stranger)
+            assert result.returncode == 1
+            assert f"{url} is no server of {copy}: it serves another folder; nothing is changed" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*.pbtxt")} == before
+    result = trident(*line, copy, env=by_the_way)
+    assert json.loads(result.stdout)["servers"] == []
+    assert result.stderr == (
+        f"TRIDENT_URL={server.grpc_url} is no server of {copy} and left out: it serves another folder\n"
+    )
+
+
+def released_version(marked: Marked) -> int:
+    return read_pin((marked.repository / "marked" / "config.pbtxt").read_text()).version

@@ -1,5 +1,6 @@
 """The embedded server: closed to others, clear when it cannot start, and gone when it is stopped."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -177,12 +179,29 @@ def test_requests_in_flight_are_answered_when_it_stops(tmp_path: Path) -> None:
         assert _left(state) == []
 
 
-def test_trident_stop_ends_another_processs_server(small: Path, trident: RunTrident) -> None:
-    with _serving(small) as (process, state):
-        result = trident("stop", "--http-port", state.http_port)
-        assert (result.returncode, result.stdout) == (0, f"stopped the server on port {state.http_port}\n")
-        assert process.wait(GONE_WITHIN_S) == 0
-        assert _left(state) == []
+def test_serve_tells_a_program_what_it_needs_and_stop_ends_it(small: Path, trident: RunTrident) -> None:
+    line = [TRIDENT, "serve", "--model-repository", str(small), "--json", *FREE_PORTS]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = json.loads(process.stdout.readline())
+            (state,) = [state for state in running_servers() if state.model_repository == str(small.resolve())]
+            assert {key: said[key] for key in ("http_port", "grpc_port", "metrics_port", "health_port")} == {
+                key: value for key, value in asdict(state).items() if key.endswith("_port")
+            }
+            assert (said["http_url"], said["grpc_url"]) == (state.http_url, state.grpc_url)
+            assert (said["pid"], said["log"]) == (state.supervisor_pid, state.log)
+            assert said["model_repository"] == state.model_repository
+            assert [(model["name"], model["state"]) for model in said["models"]] == [("identity", "READY")]
+            refused = trident("stop", env=os.environ | {"TRIDENT_URL": "http://elsewhere:8000"})
+            assert (refused.returncode, "is no server that you run on this machine" in refused.stderr) == (1, True)
+            result = trident("stop", "--url", said["grpc_url"])
+            assert (result.returncode, result.stdout) == (0, f"stopped the server on port {state.http_port}\n")
+            assert process.wait(GONE_WITHIN_S) == 0
+            assert process.stdout.read() == ""
+        finally:
+            process.kill()
+    assert _left(state) == []
 
 
 def test_trident_stop_without_a_server_says_so(trident: RunTrident) -> None:

@@ -1,7 +1,9 @@
 """Predictions as people read them."""
 
 import pytest
-from trident.output import print_predictions
+from rich.table import Table
+from trident.output import print_models, print_predictions, print_table
+from trident.server.lifecycle import ModelStatus
 from trident_client import Prediction
 
 
@@ -46,3 +48,36 @@ def test_a_text_takes_one_line_of_the_terminals_width(
 ) -> None:
     print_predictions([text], [Prediction(("spam",), (1.0,))], header=False)
     assert capsys.readouterr().out == f"spam         1.0000  {shown}\n"
+
+
+def test_a_table_has_a_frame_where_there_is_room(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(table("sentiment_postprocess"))
+    assert "│ sentiment_postprocess │ READY │" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["sentiment_postprocess", "sentiment and sports_" * 3], ids=["fits", "too long"])
+def test_in_a_narrow_terminal_names_stay_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    print_table(table(name))
+    head, _, row = capsys.readouterr().out.splitlines()
+    assert (head.split(), row.split("  ")[0], row.split()[-1]) == (["model", "state"], name, "READY")
+
+
+def table(name: str) -> Table:
+    made = Table("model", "state")
+    made.add_row(name, "READY")
+    return made
+
+
+def test_why_a_model_is_not_ready_stands_below_the_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    reason = "[no] such luck, " * 5
+    models = [ModelStatus("spam", "1", "READY", ""), ModelStatus("spam_model", "", "UNAVAILABLE", reason)]
+    print_models(models)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"spam_model: {reason}"
+    assert [line.split()[0] for line in lines if "UNAVAILABLE" in line] in (["spam_model"], ["│"])

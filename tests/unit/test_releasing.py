@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 from google.protobuf import text_format
 from protobuf_savedmodel import TEXT_INPUTS, write_savedmodel
-from trident.errors import BuildError, ServiceError
+from trident.cli import app
+from trident.errors import BuildError, ServiceError, TridentError
 from trident.pins import Pin, read_pin
 from trident.releasing import release, rollback
 from trident.repository import build
 from trident.service import load_service
 from trident.versions import RECORD, prune
 from tritonclient.grpc import model_config_pb2 as pb
+from typer.testing import CliRunner
 
 MODELS = ["spam_preprocess", "spam_model", "spam_postprocess", "spam"]
 BuildNext = Callable[..., int]
@@ -339,3 +341,16 @@ def test_a_release_that_was_killed_at_any_move_leaves_one_version_served_and_can
         release("spam", interrupted)
         assert snapshot(interrupted) == whole
     assert pin(killed / str(len(MODELS))) == Pin(2, 1)
+
+
+@pytest.mark.parametrize("answer", ["", "n\n"])
+def test_who_cannot_be_asked_is_told_of_yes(repository: Path, build_next: BuildNext, answer: str) -> None:
+    build_next()
+    before = snapshot(repository)
+    line = ["models", "remove", "spam", "--model-repository", str(repository)]
+    result = CliRunner().invoke(app, line, input=answer)
+    assert isinstance(result.exception, TridentError)
+    assert str(result.exception).endswith("there is no terminal to ask at, and nobody said yes; give --yes")
+    assert snapshot(repository) == before
+    assert CliRunner().invoke(app, [*line, "--yes"]).exit_code == 0
+    assert snapshot(repository) == {}

@@ -10,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from trident.errors import ScoringError
-from trident.scoring.formats import Answer, CsvFormat, JsonlFormat, TsvFormat, taken
+from trident.scoring.formats import CsvFormat, JsonlFormat, LabelAnswer, TsvFormat, taken
 from trident.scoring.parquet import ArrowRow, ParquetSink
 from trident.scoring.rows import Scored
 from trident_client import Prediction
 
 SPAM = Prediction(("spam", "ham"), (0.75, 0.25))
 NOTHING = Prediction((), ())
-ONE, TWO = Answer("", None), Answer("", 2)
+ONE, TWO = LabelAnswer("", None), LabelAnswer("", 2)
 HOSTILE = ["", " ", "a,b", 'say "hi"', "two\nlines", "a\rb", "end\r\n", "schön ☃", "\x00", "=1+1", "'"]
 
 
@@ -83,8 +83,8 @@ def test_a_column_that_is_taken_is_refused() -> None:
     assert taken(ONE, ["text", "score"]) == reason
     assert JsonlFormat(ONE).refuse({"text": "a", "score": 1}) == reason
     assert taken(TWO, ["label", "score"]) is None
-    assert taken(Answer("model_", None), ["label", "score"]) is None
-    assert Answer("model_", 3).names == ("model_labels", "model_scores")
+    assert taken(LabelAnswer("model_", None), ["label", "score"]) is None
+    assert LabelAnswer("model_", 3).names == ("model_labels", "model_scores")
 
 
 def parquet(folder: Path, rows: list[list[Scored]], **options: Any) -> pa.Table:

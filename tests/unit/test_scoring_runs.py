@@ -1,9 +1,11 @@
 """Whole runs, interrupted ones too: no row is lost, none is scored twice, none changes its place."""
 
+import contextlib
 import csv
 import json
 import os
 import pkgutil
+import pty
 import random
 import re
 import resource
@@ -15,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scoring_server
@@ -152,6 +155,85 @@ def test_images_of_a_folder(server: ScoringServer, folder: Path) -> None:
     assert [row["path"] for row in rows] == [f"images/{number:02}.png" for number in range(40) if number != 20]
     assert json.loads(rows[3]["labels"]) == [label for label, _ in expected(b"\x89PNG 3", 2)]
     assert summary.bad_rows == 1
+
+
+@pytest.fixture
+def houses(folder: Path) -> Path:
+    """`houses.csv`, .jsonl and .parquet with the same hundred houses; three of them cannot be scored."""
+    rows: list[dict[str, Any]] = [{"id": n, "city": f"city {n}", "rooms": 0.5 * n} for n in range(100)]
+    rows[40]["rooms"] = None  # which the service refuses
+    table = pa.Table.from_pylist(rows)
+    pq.write_table(table, folder / "houses.parquet")
+    rows[50]["rooms"], rows[60]["city"] = "many", 7  # what a column of Parquet cannot hold
+    (folder / "houses.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows[60] = {"id": 60}
+    with (folder / "houses.csv").open("w", newline="") as file:
+        file.write("id,city,rooms\n")
+        csv.writer(file).writerows(row.values() for row in rows)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "out", "bad"),
+    [
+        ("csv", "jsonl", {42: "1 of 1 records have no rooms", 52: "'rooms' is 'many'; expected a number, or nothing"}),
+        (
+            "jsonl",
+            "csv",
+            {41: "1 of 1 records have no rooms", 61: "record 0: 'city' is int; expected a string or None"},
+        ),
+        ("parquet", "parquet", {41: "1 of 1 records have no rooms"}),
+    ],
+)
+def test_the_columns_of_a_file_are_the_inputs_of_a_tabular_service(
+    server: ScoringServer, houses: Path, kind: str, out: str, bad: dict[int, str]
+) -> None:
+    summary = score(server, Job("houses", f"houses.{kind}", f"out.{out}", prefix="model_"))
+    rows = pq.read_table("out.parquet").to_pylist() if out == "parquet" else None
+    rows = rows or (read_table(houses / "out.csv") if out == "csv" else json_lines(houses / "out.jsonl"))
+    assert list(rows[0]) == ["id", "city", "rooms", "model_value"]
+    refused = {40} if kind == "parquet" else {40, 50, 60}
+    expected_values = [(n, f"city {n}", 50.0 * n) for n in range(100) if n not in refused]
+    assert [(int(row["id"]), row["city"], float(row["model_value"])) for row in rows] == expected_values
+    errors = {entry["line"]: entry["reason"] for entry in json_lines(houses / f"out.{out}.errors.jsonl")}
+    assert (len(errors), summary.bad_rows) == (len(refused), len(refused))
+    assert errors.items() >= bad.items()
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_tabular_service_that_classifies_answers_labels(frail: ScoringServer, houses: Path) -> None:
+    job = Job("flats", "houses.csv", "out.csv", top_k=2, concurrency=1)
+    frail.answers = 3
+    with pytest.raises(Unavailable):
+        score(frail, job)
+    frail.answers = None
+    assert score(frail, replace(job, resume=True)).resumed_rows > 0
+    rows = read_table(houses / "out.csv")
+    assert [int(row["id"]) for row in rows] == [n for n in range(100) if n not in (40, 50, 60)]
+    assert all(json.loads(row["labels"]) == [label for label, _ in expected(row["city"], 2)] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (
+            Job("flats", "rows.csv", "out.csv"),
+            "rows.csv has no column 'rooms'; it has id, text, and service 'flats' takes",
+        ),
+        (Job("houses", "houses.csv", "out.csv", top_k=2), "'houses' answers a value; --top-k and --threshold are for"),
+        (Job("records", "houses.csv", "out.csv"), "service 'records' takes record .* Client.infer_records"),
+    ],
+)
+def test_a_table_that_a_service_cannot_take_is_refused_before_anything_is_written(
+    server: ScoringServer, houses: Path, job: Job, message: str
+) -> None:
+    before = files(houses)
+    with pytest.raises(ScoringError, match=message):
+        score(server, job)
+    assert files(houses) == before
 
 
 def test_a_file_of_bad_rows_alone_needs_little_memory(
@@ -311,7 +393,7 @@ def test_what_exists_is_not_replaced(server: ScoringServer, folder: Path) -> Non
         ({"input": "nowhere.csv"}, "no file nowhere.csv in "),
         ({"input": "rows.txt"}, "no file rows.txt in "),
         ({"input": "odd.xyz"}, r"odd.xyz has another suffix than .csv, .tsv, .jsonl, .parquet; give --format"),
-        ({"input": "*.bmp"}, "no images in "),
+        ({"service": "shapes", "input": "*.bmp"}, "no images in "),
         ({"input": "-"}, "stdin has no name to tell its format; give --format csv, tsv or jsonl"),
         ({"input": "-", "input_kind": "parquet"}, "parquet cannot be read from stdin"),
         ({"input": "-", "input_kind": "csv", "resume": True}, "--resume cannot read stdin again"),
@@ -410,9 +492,31 @@ def test_the_command_says_what_came_of_it(server: ScoringServer, folder: Path) -
     assert (summary["rows"], summary["bad_rows"], summary["errors"]) == (2988, 12, "out.parquet.errors.jsonl")
 
 
-def test_the_command_shows_a_bar_if_asked_to(server: ScoringServer, folder: Path) -> None:
-    result = command(server, "spam", "--input", "rows.csv", "--output", "out.csv", "--progress")
-    assert re.search(r"rows.csv .* 3,000 rows +[\d,]+/s +\d:\d\d:\d\d", plain(result.stderr)), "rows, rate, time left"
+def test_the_command_tells_a_pipe_in_plain_lines_if_asked_to(server: ScoringServer, folder: Path) -> None:
+    line = ("spam", "--input", "rows.csv", "--output", "out.csv")
+    assert command(server, *line).stderr == ""
+    told = command(server, *line, "--overwrite", "--progress").stderr
+    assert told.replace("\n", "").isprintable(), "no codes that steer a terminal"
+    assert re.fullmatch(r"rows.csv: 3,000 rows, [\d,]+/s, 100%, 0:00:00 left", told.splitlines()[-1])
+
+
+def test_the_command_shows_a_bar_on_a_terminal(server: ScoringServer, folder: Path) -> None:
+    terminal, its_end = pty.openpty()
+    line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", server.url]
+    environment = os.environ | {"COLUMNS": "100", "TERM": "xterm"}
+    with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=its_end, env=environment):
+        os.close(its_end)
+        shown = plain(read_all(terminal))
+    assert re.search(r"rows.csv .* 3,000 rows +[\d,]+/s +\d:\d\d:\d\d", shown), "rows, rate, time left"
+
+
+def read_all(terminal: int) -> str:
+    """What is written to a terminal until its other end is closed, which is an error here."""
+    shown = b""
+    with os.fdopen(terminal, "rb", buffering=0) as file, contextlib.suppress(OSError):
+        while block := file.read(4096):
+            shown += block
+    return shown.decode()
 
 
 def plain(printed: str) -> str:

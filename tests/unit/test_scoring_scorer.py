@@ -8,7 +8,7 @@ import scoring_server
 from scoring_server import MAX_BATCH_SIZE, ScoringServer, expected
 from trident.errors import ScoringError
 from trident.scoring import scorer
-from trident.scoring.scorer import ClientScorer, Item
+from trident.scoring.scorer import ClientScorer
 from trident_client import Client, ConnectError, InvalidRequest, NotFound, Prediction, Retry, ServerError, Unavailable
 
 TEXTS = [f"text {number}" for number in range(200)]
@@ -32,7 +32,7 @@ def made(client: Client, service: str = "spam", input_name: str = "text", **opti
     return ClientScorer(client, service, input_name, **options)
 
 
-def labels(text: Item, top_k: int = 1) -> list[Any]:
+def labels(text: str | bytes, top_k: int = 1) -> list[Any]:
     return [(label, pytest.approx(score, abs=1e-6)) for label, score in expected(text, top_k)]
 
 
@@ -132,6 +132,12 @@ def test_a_server_that_goes_away(client: Client, server: ScoringServer) -> None:
     [
         ("shapes", "text", "service 'shapes' takes image and answers label, score; a file of texts needs one that"),
         ("spam", "image", "service 'spam' takes text and answers label, score; a file of images needs one that takes"),
+        (
+            "records",
+            "text",
+            "takes record and .* one that takes an input a column .* from Python: Client.infer_records",
+        ),
+        ("houses", "image", "service 'houses' takes city, rooms and answers value; a file of images needs one that"),
         ("meanings", "text", "service 'meanings' takes text and answers embedding; a file of texts needs one"),
     ],
 )

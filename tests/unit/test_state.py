@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from server_states import server
 from trident.errors import TridentError
 from trident.server import state
-from trident.server.state import ServerState, process_start, running_servers, server_dir
+from trident.server.state import process_start, running_servers, server_dir
 from trident.server.stopping import stop_server
 
 DEAD = 2**22 + 1  # Linux has no such pid
@@ -30,24 +31,6 @@ def sleeper() -> Iterator["subprocess.Popen[bytes]"]:
     with subprocess.Popen(["sleep", "60"]) as process:
         yield process
         process.kill()
-
-
-def server(http_port: int = 18000, pid: int | None = None) -> ServerState:
-    pid = os.getpid() if pid is None else pid
-    ports = {
-        "http_port": http_port,
-        "grpc_port": http_port + 1,
-        "metrics_port": http_port + 2,
-        "health_port": http_port + 3,
-    }
-    rest = {
-        "model_repository": "/models",
-        "admin_key": "secret",
-        "shm_prefix": f"trident_{http_port}_",
-        "log": "/log",
-        "links": "",
-    }
-    return ServerState(supervisor_pid=pid, supervisor_started=process_start(pid) or 0, **ports, **rest)  # type: ignore[arg-type]
 
 
 def test_a_state_is_read_back_as_it_was_written() -> None:
@@ -147,3 +130,14 @@ def test_stopping_signals_the_supervisor_and_waits_for_its_end(
     server(18010, pid=sleeper.pid).write()
     assert stop_server(http_port).http_port == 18010
     assert sleeper.wait() == -15
+
+
+def test_waiting_for_the_end_has_an_end_itself() -> None:
+    script = "trap '' TERM; echo; exec sleep 60"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE) as stubborn:
+        assert stubborn.stdout is not None
+        stubborn.stdout.readline()  # it heeds no SIGTERM from now on
+        server(18010, pid=stubborn.pid).write()
+        with pytest.raises(TridentError, match=r"HTTP port 18010 was told to stop and is still there after 0\.2 s"):
+            stop_server(timeout_s=0.2)
+        stubborn.kill()

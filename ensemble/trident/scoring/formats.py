@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -11,28 +12,61 @@ from trident_client import Prediction
 from trident.errors import ScoringError
 from trident.scoring.rows import Scored
 
-DIGITS = 6  # of a score, which is a float32
+DIGITS = 6  # of a score, which is a float32 in [0, 1]
+VALUE_DIGITS = 8  # of any other float32
 TAB_BREAKERS = ("\t", "\n", "\r")
 
 
-class Answer:
-    """The columns that the prediction gets.
+class Answer(Protocol):
+    """The columns that an answer gets.
 
     Attributes:
-        names: `label` and `score`, or `labels` and `scores` if several are asked for.
+        names: of the columns.
+        are_numbers: for each of them whether it holds numbers, else strings.
+        several: whether they hold lists.
     """
+
+    names: tuple[str, ...]
+    are_numbers: tuple[bool, ...]
+    several: bool
+
+    def values(self, answered: Any) -> tuple[Any, ...]:
+        """A value for each column."""
+
+
+class LabelAnswer:
+    """`label` and `score`, or `labels` and `scores` if several are asked for. See `Answer`."""
+
+    are_numbers: tuple[bool, ...] = (False, True)
 
     def __init__(self, prefix: str, top_k: int | None) -> None:
         """Name them with a prefix."""
         self.several = (top_k or 1) > 1
-        self.names = tuple(f"{prefix}{name}{'s' if self.several else ''}" for name in ("label", "score"))
+        self.names: tuple[str, ...] = tuple(
+            f"{prefix}{name}{'s' if self.several else ''}" for name in ("label", "score")
+        )
 
-    def values(self, prediction: Prediction) -> tuple[Any, Any]:
-        """Both values; None where no label reached the threshold."""
-        scores = [round(score, DIGITS) for score in prediction.scores]
+    def values(self, answered: Prediction) -> tuple[Any, ...]:
+        """See `Answer.values`; None where no label reached the threshold."""
+        scores = [round(score, DIGITS) for score in answered.scores]
         if self.several:
-            return list(prediction.labels), scores
-        return prediction.label, scores[0] if scores else None
+            return list(answered.labels), scores
+        return answered.label, scores[0] if scores else None
+
+
+class ValueAnswer:
+    """The `value` of a regression. See `Answer`."""
+
+    are_numbers: tuple[bool, ...] = (True,)
+    several = False
+
+    def __init__(self, prefix: str) -> None:
+        """Name it with a prefix."""
+        self.names: tuple[str, ...] = (f"{prefix}value",)
+
+    def values(self, answered: float) -> tuple[Any, ...]:
+        """See `Answer.values`; None for what is no number, as JSON has none."""
+        return (float(f"{answered:.{VALUE_DIGITS}g}") if math.isfinite(answered) else None,)
 
 
 class Format(Protocol):

@@ -21,8 +21,6 @@ def is_images(place: str) -> bool:
 class ImageSource:
     """Images, sorted by path; positions are numbers of files. See `Source`."""
 
-    input_name = "image"
-
     def __init__(self, place: str) -> None:
         """Look for images: in a folder and all folders in it, or what matches a pattern with *, ** and ?.
 

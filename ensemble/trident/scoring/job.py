@@ -10,10 +10,11 @@ from typing import Literal, get_args
 from trident_client import Client, ClientError
 
 from trident.errors import ScoringError
-from trident.scoring.formats import Answer, CsvFormat, Format, JsonlFormat, TsvFormat, taken
+from trident.scoring.formats import Answer, CsvFormat, Format, JsonlFormat, LabelAnswer, TsvFormat, ValueAnswer, taken
 from trident.scoring.images import ImageSource, is_images
 from trident.scoring.journal import Done, Journal
 from trident.scoring.loop import Loop, OnProgress
+from trident.scoring.records import RecordSource
 from trident.scoring.rows import Source
 from trident.scoring.scorer import ClientScorer
 from trident.scoring.sinks import Sink, StdoutSink, TextSink
@@ -35,7 +36,7 @@ class Job:
         service: its name.
         input: a file, a folder, a pattern, or `-`.
         output: a file, or `-`.
-        column: of the texts.
+        column: of the texts; without meaning for a tabular service, whose inputs are columns by name.
         input_kind: the input's format; None: by its name.
         output_kind: the output's; None: by its name, and on stdout the input's, or JSONL.
         prefix: of the names of the prediction's columns.
@@ -94,24 +95,24 @@ def score_file(client: Client, job: Job, watch: Watch) -> Summary:
         ClientError: the server fails or is gone; what it answered is kept.
     """
     began = time.monotonic()
-    answer = Answer(job.prefix, job.top_k)
     output_kind = _output_kind(job)
     places = Places(_followed(Path(job.output))) if job.output != STDOUT else None
     if places is not None:
         _check_places(job, places)
     elif job.resume:
         raise ScoringError("--resume needs a file to go on with; give --output FILE")
-    with closing(_source(job, output_kind)) as source:
+    scorer = ClientScorer(
+        client,
+        job.service,
+        "image" if _input_kind(job) == "images" else "text",
+        top_k=job.top_k,
+        threshold=job.threshold,
+        concurrency=job.concurrency,
+    )
+    answer = ValueAnswer(job.prefix) if scorer.answers_value else LabelAnswer(job.prefix, job.top_k)
+    with closing(_source(job, output_kind, scorer)) as source:
         if reason := taken(answer, source.columns):
             raise ScoringError(f"{job.input}: {reason}")
-        scorer = ClientScorer(
-            client,
-            job.service,
-            source.input_name,
-            top_k=job.top_k,
-            threshold=job.threshold,
-            concurrency=job.concurrency,
-        )
         if places is None:
             loop = _stream(source, scorer, _format(output_kind, source, answer), watch)
             return Summary(job.output, loop.rows, loop.bad_rows, None, 0, time.monotonic() - began)
@@ -141,7 +142,7 @@ def _files(
                 kept = f"{target.done.rows + target.done.bad_rows:,} rows are done"
                 raise type(error)(f"{error}; {kept}, go on with --resume") from error
         if source.fingerprint is not None:
-            with closing(_source(job, kind)) as again:
+            with closing(_source(job, kind, scorer)) as again:
                 if again.fingerprint != source.fingerprint:
                     raise ScoringError(f"{job.input} changed while it was read; start anew with --overwrite")
         target.finish()
@@ -213,16 +214,22 @@ def _suffixes() -> str:
     return ", ".join(f".{kind}" for kind in get_args(OutputKind))
 
 
-def _source(job: Job, output_kind: OutputKind) -> Source:
+def _source(job: Job, output_kind: OutputKind, scorer: ClientScorer) -> Source:
+    if scorer.columns is None:
+        return _opened(job, output_kind, job.column)
+    return RecordSource(_opened(job, output_kind, None), job.input, job.service, scorer.columns)
+
+
+def _opened(job: Job, output_kind: OutputKind, column: str | None) -> Source:
     kind = _input_kind(job)
     if kind == "images":
         return ImageSource(job.input)
     if kind == "parquet":
         from trident.scoring.parquet import ParquetSource
 
-        return ParquetSource(Path(job.input), job.column, as_arrow=output_kind == "parquet")
-    sources: dict[str, Callable[[str, str], Source]] = {"csv": CsvSource, "tsv": TsvSource, "jsonl": JsonlSource}
-    return sources[kind](job.input, job.column)
+        return ParquetSource(Path(job.input), column, as_arrow=output_kind == "parquet")
+    sources: dict[str, Callable[[str, str | None], Source]] = {"csv": CsvSource, "tsv": TsvSource, "jsonl": JsonlSource}
+    return sources[kind](job.input, column)
 
 
 def _sink(kind: OutputKind, part: Path, source: Source, answer: Answer) -> Sink:

@@ -5,11 +5,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from trident_client import ClientError, InferenceError, Prediction
+from trident_client import ClientError, InferenceError
 
 from trident.scoring.journal import Done
-from trident.scoring.rows import BadRow, Row, Scored, Source
-from trident.scoring.scorer import Item, Scorer
+from trident.scoring.rows import BadRow, Item, Row, Scored, Source
+from trident.scoring.scorer import Outcome, Scorer
 from trident.scoring.targets import Target
 
 AHEAD_ROWS = 100_000  # read and not yet written, at most: more than a scorer has under way
@@ -81,7 +81,7 @@ class Loop:
                 return
         self._exhausted = True
 
-    def _settle(self, answer: Prediction | InferenceError) -> None:
+    def _settle(self, answer: Outcome) -> None:
         """Take the answer to the first row that waits for one."""
         self._settle_bad()
         row = self._ahead.popleft()

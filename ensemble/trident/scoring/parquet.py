@@ -31,18 +31,20 @@ class ArrowRow(NamedTuple):
     batch: pa.RecordBatch
     at: int
 
+    def get(self, column: str) -> Any:
+        """The value of a column."""
+        return self.batch.column(column)[self.at].as_py()
+
 
 class ParquetSource:
     """A Parquet file, read a row group at a time; positions are rows. See `Source`."""
 
-    input_name = "text"
-
-    def __init__(self, path: Path, column: str, *, as_arrow: bool) -> None:
+    def __init__(self, path: Path, column: str | None, *, as_arrow: bool) -> None:
         """Open a file.
 
         Args:
             path: the file.
-            column: of the texts.
+            column: of the texts; None: see `TextSource`.
             as_arrow: rows' values are `ArrowRow`s, else dicts.
 
         Raises:
@@ -82,9 +84,11 @@ class ParquetSource:
         self._file.close()
 
     def _check(self, path: Path) -> None:
-        check_column(str(path), self._column, self.columns)
         if len(set(self.columns)) < len(self.columns):
             raise ScoringError(f"{path} has a column more than once; expected each name once")
+        if self._column is None:
+            return
+        check_column(str(path), self._column, self.columns)
         if not _is_text(kind := self.schema.field(self._column).type):
             raise ScoringError(f"column '{self._column}' of {path} is {kind}; expected strings")
 
@@ -96,13 +100,13 @@ class ParquetSource:
 
     def _of_batch(self, batch: pa.RecordBatch, before: int, start: int) -> Iterator[Row | BadRow]:
         """The rows of a batch from an index on."""
-        texts = batch.column(self._column)
+        texts = None if self._column is None else batch.column(self._column)
         size = batch.nbytes // max(1, batch.num_rows)
         whole = None if self._as_arrow else _to_dicts(batch)
         for index in range(start, batch.num_rows):
             number = before + index + 1
             try:
-                text = texts[index].as_py()
+                text = "" if texts is None else texts[index].as_py()
             except UnicodeDecodeError as error:
                 yield BadRow(number, number, number, f"not UTF-8: {error.reason} at byte {error.start}")
                 continue
@@ -212,8 +216,8 @@ def _taken_rows(rows: Sequence[Scored]) -> list[pa.ChunkedArray]:
 
 
 def _with_answer(schema: "pa.Schema", answer: Answer) -> "pa.Schema":
-    kinds = (pa.string(), pa.float32())
-    for name, kind in zip(answer.names, kinds, strict=True):
+    for name, is_number in zip(answer.names, answer.are_numbers, strict=True):
+        kind = pa.float32() if is_number else pa.string()
         schema = schema.append(pa.field(name, pa.list_(kind) if answer.several else kind))
     return schema
 

@@ -1,9 +1,12 @@
 """What travels between reading, scoring and writing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from trident_client import Prediction
+
+Item = str | bytes | Mapping[str, Any]  # a text, an image's bytes, a record
+Answered = Prediction | float  # labels, or the value of a regression
 
 
 class Row(NamedTuple):
@@ -13,15 +16,15 @@ class Row(NamedTuple):
         line: where it begins, from 1 (Parquet and images: its number).
         end: the input's position behind it (see `Source`).
         lines: lines of the input up to its end.
-        item: what is scored: a text, or an image's bytes.
-        values: column → value, or an `ArrowRow`; what is written beside the prediction.
+        item: what is scored.
+        values: column → value, or an `ArrowRow`, which has `get` too; what is written beside the prediction.
         size_bytes: about what its values take in memory.
     """
 
     line: int
     end: int
     lines: int
-    item: str | bytes
+    item: Item
     values: Any
     size_bytes: int
 
@@ -39,7 +42,7 @@ class Scored(NamedTuple):
     """The values of a row and what the service says of it."""
 
     values: Any
-    prediction: Prediction
+    prediction: Answered
 
 
 class Source(Protocol):
@@ -47,13 +50,11 @@ class Source(Protocol):
 
     Attributes:
         columns: names of the input's columns, in order.
-        input_name: the service's input that takes the items, `text` or `image`.
         total: the last position: bytes, rows or files; None where nobody knows.
         fingerprint: changes with the input's content; None if it cannot be read twice.
     """
 
     columns: list[str]
-    input_name: str
 
     @property
     def total(self) -> int | None:

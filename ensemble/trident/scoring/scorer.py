@@ -1,21 +1,18 @@
 """Items through a service: many requests at once, answers in the order asked."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
-from trident_client import (
-    Client,
-    InferenceError,
-    InvalidRequest,
-    Prediction,
-)
+from trident_client import Client, InferenceError, InvalidRequest
 
 from trident.errors import ScoringError
+from trident.scoring.rows import Answered, Item
 
-Item = str | bytes
-Outcome = Prediction | InferenceError
+Outcome = Answered | InferenceError
+LABELS = {"label", "score"}
+NUMBER_BYTES = 4
 
 REQUEST_BYTES = 2**22  # at most, or one item: Triton's HTTP server and gRPC take more, memory may not
 AHEAD = 2  # requests that are sent or answered, for each that may be under way
@@ -25,10 +22,10 @@ class Scorer(Protocol):
     """Scores items in order, reading ahead by a bounded number."""
 
     def score(self, items: Iterable[Item]) -> Generator[Outcome, None, None]:
-        """Score texts, or images as the bytes of their files.
+        """Score texts, images as the bytes of their files, or records.
 
         Yields:
-            For each item its prediction, or why the service refuses it.
+            For each item the answer, or why the service refuses it.
 
         Raises:
             ClientError: the server fails or is gone; all items before have been answered.
@@ -36,7 +33,13 @@ class Scorer(Protocol):
 
 
 class ClientScorer:
-    """Scores with a running service."""
+    """Scores with a running service.
+
+    Attributes:
+        columns: the inputs of a tabular service, name → FP32 or BYTES; None of another.
+        answers_value: whether it answers a number instead of labels.
+        versions: of the service, that the server serves.
+    """
 
     def __init__(
         self,
@@ -53,7 +56,7 @@ class ClientScorer:
         Args:
             client: that threads may share; its retries are taken.
             service: its name.
-            input_name: what the service must take, `text` or `image`.
+            input_name: what the service must take, `text` or `image`; where that is text, it may be tabular, too.
             top_k: labels of an item; None: the service's default.
             threshold: leave out lower scores; None: the service's default.
             concurrency: requests under way at once, ≥ 1.
@@ -69,7 +72,12 @@ class ClientScorer:
         self._threshold = threshold
         metadata = client.get_model_metadata(service)
         self.versions = ", ".join(sorted(metadata.get("versions", [])))
-        _check(service, input_name, metadata)
+        self.columns = _columns(metadata) if input_name == "text" else None
+        self.answers_value = self.columns is not None and _names(metadata, "outputs") == {"value"}
+        if self.columns is None:
+            _check(service, input_name, metadata)
+        elif self.answers_value and (top_k is not None or threshold is not None):
+            raise ScoringError(f"service '{service}' answers a value; --top-k and --threshold are for labels")
         self._size = max(1, int(client.get_model_config(service).get("max_batch_size", 0)))
 
     def score(self, items: Iterable[Item]) -> Generator[Outcome, None, None]:
@@ -96,7 +104,12 @@ class ClientScorer:
         middle = len(batch) // 2
         return self._ask(batch[:middle]) + self._ask(batch[middle:])
 
-    def _infer(self, batch: Sequence[Item]) -> list[Prediction]:
+    def _infer(self, batch: Sequence[Item]) -> Sequence[Answered]:
+        records = [item for item in batch if isinstance(item, Mapping)]
+        if records and self.answers_value:
+            return [float(value) for value in self._client.infer_values(self._service, records)]
+        if records:
+            return self._client.infer_records(self._service, records, top_k=self._top_k, threshold=self._threshold)
         texts = [item for item in batch if isinstance(item, str)]
         images = [item for item in batch if isinstance(item, bytes)]
         if images:
@@ -109,7 +122,7 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     length = 0
     for item in items:
         batch.append(item)
-        length += len(item)
+        length += _bytes_of(item)
         if len(batch) == size or length >= REQUEST_BYTES:
             yield batch
             batch, length = [], 0
@@ -117,10 +130,41 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _check(service: str, input_name: str, metadata: dict[str, list[dict[str, str]]]) -> None:
-    inputs, outputs = ({entry["name"] for entry in metadata.get(key, [])} for key in ("inputs", "outputs"))
-    if inputs != {input_name} or not {"label", "score"} <= outputs:
+def _bytes_of(item: Item) -> int:
+    """About what it takes in a request."""
+    if isinstance(item, Mapping):
+        return sum(len(value) if isinstance(value, str) else NUMBER_BYTES for value in item.values())
+    return len(item)
+
+
+def _columns(metadata: dict[str, list[dict[str, Any]]]) -> dict[str, str] | None:
+    """The inputs of a tabular service with an input for each column; None of another service."""
+    inputs = {entry["name"]: entry.get("datatype", "") for entry in metadata.get("inputs", [])}
+    if (inputs.keys() & {"text", "image"} and len(inputs) == 1) or inputs.keys() == {"record"}:
+        return None
+    outputs = _names(metadata, "outputs")
+    one_each = all(list(entry.get("shape", [])[1:]) == [1] for entry in metadata.get("inputs", []))
+    is_tabular = {*inputs.values()} <= {"FP32", "BYTES"} and one_each and (outputs >= LABELS or outputs == {"value"})
+    return inputs if inputs and is_tabular else None
+
+
+def _names(metadata: dict[str, list[dict[str, Any]]], side: str) -> set[str]:
+    return {entry["name"] for entry in metadata.get(side, [])}
+
+
+def _check(service: str, input_name: str, metadata: dict[str, list[dict[str, Any]]]) -> None:
+    inputs, outputs = _names(metadata, "inputs"), _names(metadata, "outputs")
+    if inputs != {input_name} or not outputs >= LABELS:
         raise ScoringError(
             f"service '{service}' takes {', '.join(sorted(inputs))} and answers {', '.join(sorted(outputs))}; "
-            f"a file of {input_name}s needs one that takes {input_name} and answers label and score"
+            f"a file of {input_name}s needs one that takes {input_name} and answers label and score{_instead(inputs)}"
         )
+
+
+def _instead(inputs: set[str]) -> str:
+    if inputs != {"record"}:
+        return ""
+    return (
+        ", or one that takes an input a column (trident import --request columns). Ask this one from Python: "
+        "Client.infer_records, Client.infer_values"
+    )

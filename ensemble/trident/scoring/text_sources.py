@@ -32,10 +32,12 @@ class _BadValue(Exception):
 class TextSource(ABC):
     """A file, or stdin, that is read line by line; positions are bytes. See `Source`."""
 
-    input_name = "text"
-
-    def __init__(self, place: str, column: str) -> None:
+    def __init__(self, place: str, column: str | None) -> None:
         """Open a file, or `-`.
+
+        Args:
+            place: of the file.
+            column: of the texts; None: the rows' items are empty, and `RecordSource` fills them.
 
         Raises:
             ScoringError: there is no such file, its text column is missing, or it is empty.
@@ -94,7 +96,7 @@ class TextSource(ABC):
                 if not parsed:
                     continue
                 values = to_values(parsed)
-                text = values[column]
+                text = "" if column is None else values[column]
                 reason = lines.problem
             except StopIteration:
                 return
@@ -125,7 +127,8 @@ class TableSource(TextSource, ABC):
         twice = sorted({name for name in self.columns if self.columns.count(name) > 1})
         if twice:
             raise ScoringError(f"{self.name} has the column '{twice[0]}' more than once; expected each name once")
-        check_column(self.name, self._column, self.columns)
+        if self._column is not None:
+            check_column(self.name, self._column, self.columns)
 
     def _parser(self) -> Callable[[], Any]:
         return self._cells().__next__
@@ -179,8 +182,11 @@ class JsonlSource(TextSource):
     def _values(self, parsed: str) -> Values:
         values = _from_json(parsed)
         if not self.columns:
-            check_column(self.name, self._column, list(values))
+            if self._column is not None:
+                check_column(self.name, self._column, list(values))
             self.columns = list(values)
+        if self._column is None:
+            return values
         if self._column not in values:
             raise _BadValue(f"no column '{self._column}'; it has {', '.join(values) or 'none'}")
         text = values[self._column]

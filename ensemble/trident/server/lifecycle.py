@@ -131,6 +131,11 @@ class Server:
         return f"http://{HOST}:{self.ports['health']}{PATH}"
 
     @property
+    def pid(self) -> int | None:
+        """The supervisor's process, as the state file has it; None while nothing runs."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def log(self) -> Path:
         """Tritonserver's log."""
         return log_of(self.ports["http"])

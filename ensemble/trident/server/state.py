@@ -52,6 +52,16 @@ class ServerState:
         return process_start(self.supervisor_pid) == self.supervisor_started
 
     @property
+    def http_url(self) -> str:
+        """For `Client`."""
+        return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def grpc_url(self) -> str:
+        """For `Client`."""
+        return f"grpc://127.0.0.1:{self.grpc_port}"
+
+    @property
     def path(self) -> Path:
         """Its state file."""
         return server_dir(self.http_port) / "state.json"
@@ -138,11 +148,14 @@ def running_servers() -> list[ServerState]:
 
 def server_at(url: str) -> ServerState | None:
     """The server of this user on this machine that a URL leads to, if it is one."""
-    parts = urlsplit(url)
+    port = port_here(url)
+    return next((state for state in running_servers() if port in (state.http_port, state.grpc_port)), None)
+
+
+def port_here(url: str) -> int | None:
+    """The port of this machine that a URL leads to; None if it leads elsewhere, or nowhere."""
     try:
-        port = parts.port
+        parts = urlsplit(url)
+        return parts.port if parts.hostname in LOOPBACK else None
     except ValueError:
         return None
-    if parts.hostname not in LOOPBACK:
-        return None
-    return next((state for state in running_servers() if port in (state.http_port, state.grpc_port)), None)

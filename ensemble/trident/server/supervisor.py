@@ -215,8 +215,8 @@ class _Keeper:
         order, state = self._order, self._state
         place = Place(
             repository=Path(order["repository"]),
-            url=f"http://127.0.0.1:{state.http_port}",
-            load_url=f"grpc://127.0.0.1:{state.grpc_port}",
+            url=state.http_url,
+            load_url=state.grpc_url,
             metrics_url=f"http://127.0.0.1:{state.metrics_port}/metrics",
             admin_key=state.admin_key,
             start_timeout_s=order["start_timeout_s"],

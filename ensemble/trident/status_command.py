@@ -1,12 +1,8 @@
-"""`trident status` and `trident logs`: the servers of this user, or one at a URL."""
+"""`trident status`: the servers of this user, or one at a URL."""
 
 import contextlib
 import json
-import os
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,14 +11,10 @@ from rich.markup import escape
 from trident_client import Client, ClientError
 from trident_client.settings import without_secrets
 
-from trident.errors import TridentError
 from trident.model_table import ModelTable
-from trident.options import AsJson, HttpPort, Timeout
+from trident.options import AsJson, Timeout
 from trident.output import printable
-from trident.server.state import ServerState, log_of, logged_ports, running_servers, server_at
-
-FOLLOW_S = 0.25
-BLOCK_BYTES = 2**16
+from trident.server.state import ServerState, running_servers, server_at
 
 
 @dataclass(frozen=True)
@@ -70,7 +62,8 @@ def status(
 
     The exit status is 0 if all are, else 1.
     """  # noqa: D301 - click's mark for lines that stay as they are
-    found = [_ask(url, timeout, server_at(url))] if url else [_ask(None, timeout, state) for state in running_servers()]
+    asked = [(url, server_at(url))] if url else [(state.http_url, state) for state in running_servers()]
+    found = [_ask(each, timeout, state) for each, state in asked]
     if as_json:
         print(json.dumps([asdict(entry) for entry in found], indent=2))
     elif found:
@@ -82,10 +75,9 @@ def status(
         raise typer.Exit(1)
 
 
-def _ask(url: str | None, timeout_s: float, state: ServerState | None) -> ServerStatus:
+def _ask(url: str, timeout_s: float, state: ServerState | None) -> ServerStatus:
     from trident.server.health import read_health
 
-    url = url or f"http://127.0.0.1:{state.http_port if state else 0}"
     live = ready = False
     models = 0
     faults: dict[str, str] = {}
@@ -122,73 +114,3 @@ def _describe(entry: ServerStatus) -> str:
         lines.append(f"  serves {escape(entry.model_repository or '')}, process {entry.pid}")
         lines.append(f"  log {escape(entry.log or '')}")
     return "\n".join(lines)
-
-
-def logs(
-    http_port: HttpPort = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="The last ones.")] = 100,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")] = False,
-) -> None:
-    """Show the log of a server that runs, or ran, here.
-
-    \b
-    trident logs --follow
-    trident logs -n 1000 | grep "Model 'spam'"
-
-    The log of the last server that ran is kept for a week.
-    """  # noqa: D301
-    path = _find_log(http_port)
-    try:
-        for block in _blocks(path, _tail(path, lines), follow):
-            os.write(1, block)
-    except KeyboardInterrupt:
-        return
-
-
-def _find_log(http_port: int | None) -> Path:
-    if http_port is not None:
-        path = log_of(http_port)
-        if not path.is_file():
-            raise TridentError(f"no log of a server on HTTP port {http_port}; there are those of {logged_ports()}")
-        return path
-    running = [Path(state.log) for state in running_servers()]
-    if len(running) > 1:
-        ports = [state.http_port for state in running_servers()]
-        raise TridentError(f"several servers run, on HTTP ports {ports}; say which: trident logs --http-port N")
-    kept = running or sorted(map(log_of, logged_ports()), key=lambda path: path.stat().st_mtime)
-    if not kept:
-        raise TridentError("no server has run here in the last week, so there is no log; `trident serve` starts one")
-    return kept[-1]
-
-
-def _tail(path: Path, lines: int) -> int:
-    """Where the last lines of a file begin, in bytes."""
-    with path.open("rb") as file:
-        position = file.seek(0, os.SEEK_END)
-        missing = lines + 1  # line feeds to be found; the last one ends the file
-        while position > 0:
-            start = max(0, position - BLOCK_BYTES)
-            file.seek(start)
-            block = file.read(position - start)
-            while (at := block.rfind(b"\n")) >= 0:
-                missing -= 1
-                if missing == 0:
-                    return start + at + 1
-                block = block[:at]
-            position = start
-    return 0
-
-
-def _blocks(path: Path, position: int, follow: bool) -> Iterator[bytes]:
-    """What stands behind a position; a server that starts anew on the same port begins its log anew."""
-    while True:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < position:
-                position = 0
-            file.seek(position)
-            while block := file.read(BLOCK_BYTES):
-                position += len(block)
-                yield block
-        if not follow:
-            return
-        time.sleep(FOLLOW_S)
