@@ -19,6 +19,7 @@ from trident_client import ConnectError, TridentError
 
 from trident import __version__
 from trident.__main__ import INTERRUPTED
+from trident.bench_command import bench
 from trident.embed_command import embed
 from trident.import_command import import_, new_stage
 from trident.infer_command import infer
@@ -249,6 +250,9 @@ app.command()(embed)
 app.command()(status)
 app.command()(logs)
 app.add_typer(models, name="models")
+
+
+app.command()(bench)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

@@ -20,7 +20,7 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]
 
 COMMANDS = sorted(commands(typer.main.get_command(app)))
 COMMAND_OF_IMPORT: Any = typer.main.get_command(app).commands["import"]  # type: ignore[attr-defined]
-TALKING = {("embed",), ("infer",), ("models",), ("models", "load"), ("models", "unload"), ("status",)}
+TALKING = {("bench",), ("embed",), ("infer",), ("models",), ("models", "load"), ("models", "unload"), ("status",)}
 WITHOUT_JSON = {("demo",), ("logs",), ("new", "stage"), ("perf-analyzer",), ("serve",)}  # they have no result to print
 
 
