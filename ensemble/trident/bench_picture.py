@@ -10,6 +10,8 @@ from trident.perf_report import Point
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from trident.tuning import Outcome
+
 SUFFIXES = (".png", ".svg")
 
 
@@ -44,6 +46,32 @@ def draw_bench(points: Sequence[Point], title: str, path: Path) -> None:
     axes.set_ylabel("latency, ms (at each point: callers)")
     axes.legend()
     figure.savefig(path, dpi=120)
+
+
+def draw_trials(outcome: "Outcome", title: str, concurrency: int, path: Path) -> None:
+    """Draw throughput over the latency of a lone caller, and which candidates no other beats in both."""
+    figure, axes = _figure(title)
+    usable = [trial for trial in outcome.trials if not trial.refused]
+    points = [(trial.figures.alone_ms, trial.figures.throughput) for trial in usable]
+    axes.plot(*zip(*frontier(points), strict=True), color="tab:gray", linewidth=1, zorder=1)
+    for trial, point in zip(usable, points, strict=True):
+        color = "tab:green" if trial is outcome.best else "tab:red" if trial is outcome.untuned else "tab:blue"
+        axes.scatter(*point, color=color, zorder=2)
+        label = trial.candidate.described(outcome.untuned.candidate)
+        axes.annotate(label, point, (5, 3), textcoords="offset points", fontsize="x-small")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("median latency of a lone caller, ms")
+    axes.set_ylabel(f"requests/s of {concurrency} callers")
+    figure.savefig(path, dpi=120)
+
+
+def frontier(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of points (latency, throughput) those that no other beats in both, by latency."""
+    found: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not found or point[1] > found[-1][1]:
+            found.append(point)
+    return found
 
 
 def _figure(title: str) -> tuple[Any, "Axes"]:

@@ -28,6 +28,7 @@ from trident.options import AnyPort, AsJson, HttpPort, Repository, Services
 from trident.output import LONE_TEXTS, print_models, printable
 from trident.release_command import release, rollback
 from trident.server_commands import logs, status
+from trident.tune_command import tune
 
 if TYPE_CHECKING:
     from trident.server.lifecycle import Server
@@ -253,6 +254,7 @@ app.add_typer(models, name="models")
 
 
 app.command()(bench)
+app.command()(tune)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
