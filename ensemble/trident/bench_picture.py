@@ -53,12 +53,16 @@ def draw_trials(outcome: "Outcome", title: str, concurrency: int, path: Path) ->
     figure, axes = _figure(title)
     usable = [trial for trial in outcome.trials if not trial.refused]
     points = [(trial.figures.alone_ms, trial.figures.throughput) for trial in usable]
-    axes.plot(*zip(*frontier(points), strict=True), color="tab:gray", linewidth=1, zorder=1)
+    unbeaten = frontier(points)
+    axes.plot(*zip(*unbeaten, strict=True), color="tab:gray", linewidth=1, zorder=1)
     for trial, point in zip(usable, points, strict=True):
         color = "tab:green" if trial is outcome.best else "tab:red" if trial is outcome.untuned else "tab:blue"
         axes.scatter(*point, color=color, zorder=2)
-        label = trial.candidate.described(outcome.untuned.candidate)
-        axes.annotate(label, point, (5, 3), textcoords="offset points", fontsize="x-small")
+        if point in unbeaten or trial in (outcome.best, outcome.untuned):
+            label = trial.candidate.described(outcome.untuned.candidate).replace(", ", "\n")
+            axes.annotate(label, point, (5, -3), textcoords="offset points", fontsize="x-small", va="top")
+    axes.margins(0.3)
+    axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.set_xlabel("median latency of a lone caller, ms")
     axes.set_ylabel(f"requests/s of {concurrency} callers")

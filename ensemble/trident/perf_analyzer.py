@@ -21,6 +21,7 @@ WHEEL = Wheel(
     sha256="f270fdb61560894c20b6e7fcd4fc1bf837e51022092692b63a38692042fa18b8",
     folder="tritonclient-2.40.0.data/data/bin",
 )
+UNSTABLE = "Failed to obtain stable measurement"  # said, too, of a window without an answer
 # It links these under names that the nvidia-pytriton wheel has hashed. Source: nvidia_pytriton.libs of 0.7.0.
 LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 
@@ -64,6 +65,8 @@ def measure(arguments: Sequence[str], timeout_s: float) -> tuple[dict[str, Any],
             raise BenchError(
                 f"perf_analyzer did not end within {timeout_s:.0f} s; does the server answer? `trident status` tells"
             ) from None
+        if UNSTABLE in ended.stdout + ended.stderr:
+            raise BenchError("perf_analyzer got no answer in one of its windows; allow more with --seconds")
         if ended.returncode or not export.is_file():
             raise BenchError(f"perf_analyzer: {_complaint(ended.stderr + ended.stdout)}")
         return json.loads(export.read_bytes()), ended.stdout

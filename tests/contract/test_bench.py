@@ -14,7 +14,7 @@ STEPS = ["tiny_preprocess", "tiny_model", "tiny_postprocess"]
 def test_a_service_is_measured(trident: RunTrident, server: Server, tmp_path: Path, protocol: str) -> None:
     url = server.http_url if protocol == "http" else server.grpc_url
     picture = tmp_path / "tiny.png"
-    options = ["--concurrency", "1,4", "--seconds", "0.6", "--url", url, "--json", "--picture", picture]
+    options = ["--concurrency", "1,4", "--seconds", "1.5", "--url", url, "--json", "--picture", picture]
     result = trident("bench", "tiny", "--texts", DATA, *options)
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout)
@@ -33,7 +33,7 @@ def test_a_service_is_measured(trident: RunTrident, server: Server, tmp_path: Pa
 def test_other_services_get_perf_analyzers_own_file(trident: RunTrident, server: Server, tmp_path: Path) -> None:
     data = tmp_path / "ids.json"
     data.write_text(json.dumps({"data": [{"input_ids": {"content": [1, 2, 3], "shape": [3]}}]}))
-    options = ["--concurrency", "2", "--seconds", "0.6", "--url", server.http_url]
+    options = ["--concurrency", "2", "--seconds", "1.5", "--url", server.http_url]
     result = trident("bench", "tiny_model", "--input-data", data, *options)
     assert result.returncode == 0, result.stderr
     loads, _, models = result.stdout.partition("in each model")

@@ -84,6 +84,10 @@ def test_tls_is_left_to_perf_analyzer_itself() -> None:
     ("script", "error"),
     [
         ("echo 'error: no such model' >&2; echo usage; exit 99", "perf_analyzer: error: no such model"),
+        (
+            "echo Failed to obtain stable measurement within 3 windows; exit 2",
+            "no answer in one of its windows; .*--seconds",
+        ),
         ("exit 0", "perf_analyzer: it failed and said nothing"),
         ("sleep 60", "did not end within"),
     ],
