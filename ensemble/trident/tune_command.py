@@ -5,7 +5,7 @@ import shlex
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -67,7 +67,7 @@ def tune(
     changes = outcome.best.candidate.changes(outcome.untuned.candidate) if outcome.pays(goal) else {}
     done = _apply(service, changes, model_repository) if changes and not dry_run else []
     if as_json:
-        print(json.dumps(_record(name, goal, outcome, shares, changes), indent=2))
+        print(json.dumps(_record(name, goal, outcome, shares, changes) | {"written": bool(done)}, indent=2))
         return
     _print_trials(outcome, goal, shares)
     print(_verdict(outcome, goal))
@@ -122,13 +122,13 @@ def _described(figures: "Figures", goal: "Goal") -> str:
 
 
 def _apply(service: "Service", changes: dict[str, Any], repository: Path) -> list[str]:
-    """Write the settings down and build; returns what was done, in lines."""
+    """Build with the settings and write them down; returns what was done, in lines."""
     from trident.repository import build
-    from trident.service import load_service
     from trident.service_edit import set_serving
 
+    serving = service.spec.serving.model_copy(update=changes)
+    result = build(replace(service, spec=service.spec.model_copy(update={"serving": serving})), repository)
     set_serving(service.toml, changes)
-    result = build(load_service(service.folder), repository)
     lines = [f"wrote {', '.join(changes)} into {service.toml}; built {result.name} in {repository}"]
     if result.pending:
         lines.append(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from trident.candidates import Candidate, Machine
 from trident.cli import app
-from trident.errors import BenchError
+from trident.errors import BenchError, ServiceError
 from trident.service import load_spec
 from trident.trials import Trials
 from trident.tuning import Figures
@@ -56,6 +56,15 @@ def test_a_dry_run_changes_nothing(service_folder: Path) -> None:
     assert not (service_folder.parent / "repository").exists()
 
 
+def test_what_cannot_be_built_is_not_written(service_folder: Path) -> None:
+    foreign = service_folder.parent / "repository" / "spam"
+    foreign.mkdir(parents=True)
+    (foreign / "config.pbtxt").write_text('name: "spam"\nbackend: "python"\n')
+    before = (service_folder / "service.toml").read_bytes()
+    assert isinstance(tune(service_folder).exception, ServiceError)
+    assert (service_folder / "service.toml").read_bytes() == before
+
+
 def test_what_gains_too_little_changes_nothing(service_folder: Path) -> None:
     before = (service_folder / "service.toml").read_bytes()
     result = tune(service_folder, "--for", "latency")
@@ -65,7 +74,7 @@ def test_what_gains_too_little_changes_nothing(service_folder: Path) -> None:
 
 def test_all_of_it_is_printed_for_machines(service_folder: Path) -> None:
     found: dict[str, Any] = json.loads(tune(service_folder, "--json", "--p99-ms", "25").stdout)
-    assert found["changes"] == {"model_instances": 2}
+    assert (found["changes"], found["written"]) == ({"model_instances": 2}, True)
     assert found["goal"] == {"latency": False, "p99_ms": 25.0, "concurrency": 32}
     best = next(trial for trial in found["trials"] if trial["candidate"]["model_instances"] == 2)
     assert (best["figures"]["throughput"], len(best["rounds"])) == (150.0, 2)
