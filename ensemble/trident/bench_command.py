@@ -109,18 +109,23 @@ def _record(service: str, url: str, seconds: float, points: "Sequence[Point]") -
 def _print_tables(service: str, points: "Sequence[Point]") -> None:
     load = _table("callers", "requests/s", "spread", "p50 ms", "p95 ms", "p99 ms")
     for point in points:
-        latencies = [f"{value:.2f}" for value in (point.p50_ms, point.p95_ms, point.p99_ms)]
+        latencies = map(_ms, (point.p50_ms, point.p95_ms, point.p99_ms))
         load.add_row(str(point.concurrency), f"{point.throughput:,.1f}", f"{point.spread:.0%}", *latencies)
     names = list(dict.fromkeys(time.name for point in points for time in point.models))
     names.sort(key=[*(f"{service}_{step}" for step in STEPS), *names].index)
     steps = _table("callers", *(escape(name.removeprefix(f"{service}_")) for name in names))
     for point in points:
-        found = {time.name: f"{time.queue_ms:.2f} + {time.compute_ms:.2f} ({time.rows:.1f})" for time in point.models}
+        found = {time.name: f"{_ms(time.queue_ms)} + {_ms(time.compute_ms)} ({time.rows:.1f})" for time in point.models}
         steps.add_row(str(point.concurrency), *(found.get(name, "") for name in names))
     console = Console()
     console.print(load)
     console.print("in each model, ms: queue + execution (rows of an execution)")
     console.print(steps)
+
+
+def _ms(value: float) -> str:
+    """At most five characters, below a hundred seconds: the tables must fit into 80 columns."""
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def _table(*headings: str) -> Table:
