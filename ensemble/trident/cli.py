@@ -18,6 +18,7 @@ from trident_client import ConnectError, TridentError
 from trident import __version__
 from trident.__main__ import INTERRUPTED
 from trident.addresses import look_here
+from trident.bench_command import bench
 from trident.demo_command import demo
 from trident.embed_command import embed
 from trident.import_command import import_, new_stage
@@ -30,6 +31,7 @@ from trident.release_command import release, rollback
 from trident.serve_command import serve, stop
 from trident.status_command import status
 from trident.train_command import train
+from trident.tune_command import tune
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -98,6 +100,10 @@ app.command()(embed)
 app.command()(status)
 app.command()(logs)
 app.add_typer(models, name="models")
+
+
+app.command()(bench)
+app.command()(tune)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

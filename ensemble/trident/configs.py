@@ -92,8 +92,7 @@ def _model(service: Service, pipeline: Pipeline, ragged: bool) -> pb.ModelConfig
         entry.allow_ragged_batch = ragged
     for own in pipeline.model_outputs.values():
         _add_entry(message.output, pipeline.model.outputs[own])
-    message.instance_group.add(kind=pb.ModelInstanceGroup.KIND_AUTO, count=spec.serving.model_instances)
-    message.parameters["TF_NUM_INTRA_THREADS"].string_value = str(spec.serving.threads)
+    _compute(message, spec.serving)
     if spec.model.signature != "serving_default":
         message.parameters["TF_SIGNATURE_DEF"].string_value = spec.model.signature
     for own, value in pad_values(service, pipeline) if ragged else ():
@@ -105,6 +104,24 @@ def _model(service: Service, pipeline: Pipeline, ragged: bool) -> pb.ModelConfig
         _limit(message, spec.serving, pipeline)
     _warm_up(message, service, pipeline)
     return message
+
+
+def _compute(message: pb.ModelConfig, serving: Serving) -> None:
+    """Where the model runs, and with what; the names are those of backends/tensorflow/README.md."""
+    on_cpu = serving.accelerator == "openvino"
+    kind = pb.ModelInstanceGroup.KIND_CPU if on_cpu else pb.ModelInstanceGroup.KIND_AUTO
+    message.instance_group.add(kind=kind, count=serving.model_instances)
+    accelerators = message.optimization.execution_accelerators
+    if on_cpu:
+        added = accelerators.cpu_execution_accelerator.add(name="openvino")
+        added.parameters["PRECISION"] = serving.precision
+        added.parameters["NUM_THREADS"] = str(serving.threads)
+        return
+    message.parameters["TF_NUM_INTRA_THREADS"].string_value = str(serving.threads)
+    if serving.precision == "bf16":
+        accelerators.gpu_execution_accelerator.add(name="auto_mixed_precision")  # on CPUs, too
+    if serving.accelerator == "xla":
+        message.optimization.graph.level = 1
 
 
 def _warm_up(message: pb.ModelConfig, service: Service, pipeline: Pipeline) -> None:

@@ -3,6 +3,7 @@
 from trident_client.errors import TridentError
 
 __all__ = [
+    "BenchError",
     "BuildError",
     "DataError",
     "DownloadError",
@@ -14,6 +15,10 @@ __all__ = [
     "ServiceError",
     "TridentError",
 ]
+
+
+class BenchError(TridentError):
+    """A service could not be measured, or not tuned."""
 
 
 class DataError(TridentError):

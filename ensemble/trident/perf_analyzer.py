@@ -1,13 +1,17 @@
-"""Finds NVIDIA's perf_analyzer, or fetches it once, and becomes it."""
+"""Finds NVIDIA's perf_analyzer, or fetches it once; becomes it, or runs it and reads what it wrote."""
 
 import importlib.util
+import json
 import os
+import re
 import shutil
+import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from trident.errors import DownloadError
+from trident.errors import BenchError, DownloadError
 from trident.paths import cache_dir
 from trident.wheels import Wheel, unpack
 
@@ -17,6 +21,7 @@ WHEEL = Wheel(
     sha256="f270fdb61560894c20b6e7fcd4fc1bf837e51022092692b63a38692042fa18b8",
     folder="tritonclient-2.40.0.data/data/bin",
 )
+UNSTABLE = "Failed to obtain stable measurement"  # said, too, of a window without an answer
 # It links these under names that the nvidia-pytriton wheel has hashed. Source: nvidia_pytriton.libs of 0.7.0.
 LIBRARIES = {"libb64.so.0d": "libb64-*.so.0d", "libcudart.so.12": "libcudart-*.so.12*"}
 
@@ -30,15 +35,77 @@ def run(arguments: Sequence[str]) -> NoReturn:
     Raises:
         DownloadError: it is not on PATH and cannot be fetched.
     """
+    program, environment = find()
+    os.execve(program, [program, *arguments], environment)
+
+
+def measure(arguments: Sequence[str], timeout_s: float) -> tuple[dict[str, Any], str]:
+    """Run perf_analyzer to its end.
+
+    Args:
+        arguments: perf_analyzer's own, without `--profile-export-file`.
+        timeout_s: when to give it up: it waits for a server that answers nothing.
+
+    Returns:
+        Its profile export, and what it printed.
+
+    Raises:
+        DownloadError: it is not on PATH and cannot be fetched.
+        BenchError: it failed; the message is its own.
+    """
+    program, environment = find()
+    with tempfile.TemporaryDirectory(prefix="trident-bench-") as folder:
+        export = Path(folder) / "profile.json"
+        command = [program, *arguments, "--profile-export-file", str(export)]
+        try:
+            ended = subprocess.run(
+                command, env=environment, capture_output=True, text=True, errors="replace", timeout=timeout_s
+            )
+        except subprocess.TimeoutExpired:
+            raise BenchError(
+                f"perf_analyzer did not end within {timeout_s:.0f} s; does the server answer? `trident status` tells"
+            ) from None
+        if UNSTABLE in ended.stdout + ended.stderr:
+            raise BenchError("perf_analyzer got no answer in one of its windows; allow more with --seconds")
+        if ended.returncode or not export.is_file():
+            raise BenchError(f"perf_analyzer: {_complaint(ended.stderr + ended.stdout)}")
+        return json.loads(export.read_bytes()), ended.stdout
+
+
+def version() -> str:
+    """Of the program, as it says it; empty if it does not.
+
+    Raises:
+        DownloadError: it is not on PATH and cannot be fetched.
+    """
+    program, environment = find()
+    said = subprocess.run([program, "--version"], env=environment, capture_output=True, text=True, check=False)
+    found = re.search(r"\d+\.\d+\.\d+", said.stdout)
+    return found[0] if found else ""
+
+
+def find() -> tuple[str, dict[str, str]]:
+    """The program and the environment that it wants.
+
+    Raises:
+        DownloadError: it is not on PATH and cannot be fetched.
+    """
     installed = shutil.which("perf_analyzer")
     if installed:
-        os.execv(installed, [installed, *arguments])
+        return installed, dict(os.environ)
     folder = unpack(WHEEL, cache_dir() / "perf_analyzer-2.40.0")
     program = folder / "perf_analyzer"
     program.chmod(0o755)
     libraries = _link_libraries(folder / "lib")
     path = os.pathsep.join(filter(None, [str(libraries), os.environ.get("LD_LIBRARY_PATH")]))
-    os.execve(program, [str(program), *arguments], os.environ | {"LD_LIBRARY_PATH": path})
+    return str(program), os.environ | {"LD_LIBRARY_PATH": path}
+
+
+def _complaint(output: str) -> str:
+    """The line of its output that says what went wrong; the usage that it prints on top of that is long."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    marked = [line for line in lines if "error:" in line.lower() or line.startswith("Failed")]
+    return next(iter(marked), lines[-1] if lines else "it failed and said nothing")
 
 
 def _link_libraries(folder: Path) -> Path:

@@ -11,12 +11,13 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from trident import configs, probing
 from trident.custom_stages import check_requirements
-from trident.errors import BuildError
+from trident.errors import BuildError, ServiceError
 from trident.layout import Stage
 from trident.pins import Pin, check_common, pinned
 from trident.pipeline import Pipeline, design
@@ -75,8 +76,8 @@ def build(service: Service, repository: Path) -> BuildResult:
         repository: the model repository; made if it is missing.
 
     Raises:
-        ServiceError: labels and the model's outputs differ in number, a model of that name is not ours, or the
-            released version takes or gives other tensors.
+        ServiceError: labels and the model's outputs differ in number, a model of that name is not ours, the released
+            version takes or gives other tensors, or a package that the service needs is missing.
         ExportError: the SavedModel does not load or run.
         BuildError: the disk refused; the repository is as it was.
     """
@@ -86,12 +87,22 @@ def build(service: Service, repository: Path) -> BuildResult:
         with locked(repository):
             check_not_foreign(repository, name)
             check_requirements(service.spec.custom.requirements)
+            _check_accelerator(service)
             return _build(service, design(service), repository)
     except OSError as error:
         where = error.filename2 or error.filename or repository  # the target, if it was a copy
         raise BuildError(
             f"cannot write {where}: {error.strerror}; the model repository is as it was. Free space or mend the path."
         ) from error
+
+
+def _check_accelerator(service: Service) -> None:
+    """Without its package the backend would serve with TensorFlow, and only the log would tell."""
+    if service.spec.serving.accelerator == "openvino" and find_spec("openvino") is None:
+        raise ServiceError(
+            f"{service.toml}: serving.accelerator is 'openvino', which is not installed; "
+            "pip install '.[openvino]' in Trident's folder, or set accelerator = \"\""
+        )
 
 
 def _build(service: Service, pipeline: Pipeline, repository: Path) -> BuildResult:

@@ -133,6 +133,8 @@ class Serving(Section):
     preprocess_instances: Count = 1
     postprocess_instances: Count = 1
     threads: Annotated[int, Field(ge=0, le=4096)] = 0
+    accelerator: Literal["", "openvino", "xla"] = ""
+    precision: Literal["f32", "bf16"] = "f32"
     versions_kept: Count = 2
 
 

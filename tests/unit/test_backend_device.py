@@ -42,6 +42,12 @@ def test_the_gpu_of_an_instance_is_chosen_and_its_memory_grows(
     tensorflow.set_soft_device_placement.assert_called_once_with(False)
 
 
+@pytest.mark.parametrize(("told", "expected"), [(0, 3), (2, 2)])
+def test_an_instance_takes_its_share_of_the_cores_unless_told(tensorflow: Any, told: int, expected: int) -> None:
+    configure_process("CPU", 0, Settings(intra_threads=told, cores=3))
+    tensorflow.threading.set_intra_op_parallelism_threads.assert_called_once_with(expected)
+
+
 def test_an_instance_on_a_gpu_that_is_not_there_says_so(tensorflow: Any) -> None:
     device, warnings = configure_process("GPU", 5, Settings())
     assert device == "CPU"

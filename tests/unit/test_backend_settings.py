@@ -55,6 +55,25 @@ def test_openvino_has_two_parameters() -> None:
         read_settings(config(SPEED="high"), {})
 
 
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ([], 0),
+        ([("KIND_CPU", 1)], 0),
+        ([("KIND_CPU", 2)], 4),
+        ([("KIND_CPU", 2), ("KIND_CPU", 1)], 2),
+        ([("KIND_CPU", 9)], 1),
+        ([("KIND_GPU", 2)], 0),
+    ],
+)
+def test_instances_on_the_cpu_share_its_cores(
+    monkeypatch: pytest.MonkeyPatch, groups: list[tuple[str, int]], expected: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {*range(8)})
+    config = {"instance_group": [{"kind": kind, "count": count} for kind, count in groups]}
+    assert read_settings(config, {}).cores == expected
+
+
 def test_the_servers_command_line_is_read() -> None:
     line = ["tritonserver", "--backend-config=tensorflow,default-max-batch-size=16", "--backend-config", "python,a=b"]
     options = parse([*line, "--backend-config", "tensorflow,allow-soft-placement=false"])

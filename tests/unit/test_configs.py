@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from trident.configs import HEADER, is_ensemble_of, render
 from trident.pipeline import design
 from trident.service import Service, load_service
+from triton_tensorflow.settings import OpenVino, read_settings
 from tritonclient.grpc import model_config_pb2 as pb
 
 KEPT = [6, 7]
@@ -156,6 +157,40 @@ def test_each_step_has_its_own_number_of_instances(rendered: Rendered) -> None:
 
 def test_threads_go_to_tensorflow(rendered: Rendered) -> None:
     assert rendered(threads=4)["spam_model"].parameters["TF_NUM_INTRA_THREADS"].string_value == "4"
+
+
+def test_openvino_computes_on_the_cpu_with_its_own_threads_and_precision(rendered: Rendered) -> None:
+    model = rendered(accelerator="openvino", precision="bf16", threads=2)["spam_model"]
+    (accelerator,) = model.optimization.execution_accelerators.cpu_execution_accelerator
+    assert (accelerator.name, dict(accelerator.parameters)) == ("openvino", {"PRECISION": "bf16", "NUM_THREADS": "2"})
+    assert model.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+    assert "TF_NUM_INTRA_THREADS" not in model.parameters  # without effect there, and the backend says so
+
+
+def test_xla_and_sixteen_bits_are_asked_of_tensorflow(rendered: Rendered) -> None:
+    assert not rendered()["spam_model"].HasField("optimization")
+    model = rendered(accelerator="xla", precision="bf16")["spam_model"]
+    assert model.optimization.graph.level == 1
+    (accelerator,) = model.optimization.execution_accelerators.gpu_execution_accelerator
+    assert accelerator.name == "auto_mixed_precision"
+
+
+def test_the_backend_takes_every_accelerator_and_precision(rendered: Rendered) -> None:
+    found = {}
+    for accelerator in ("", "openvino", "xla"):
+        for precision in ("f32", "bf16"):
+            model = rendered(accelerator=accelerator, precision=precision, threads=3)["spam_model"]
+            settings = read_settings(json_format.MessageToDict(model, preserving_proto_field_name=True), {})
+            assert settings.warnings == []
+            found[accelerator, precision] = (settings.openvino, settings.xla_level, settings.mixed_precision)
+    assert found == {
+        ("", "f32"): (None, 0, False),
+        ("", "bf16"): (None, 0, True),
+        ("openvino", "f32"): (OpenVino("f32", 3), 0, False),
+        ("openvino", "bf16"): (OpenVino("bf16", 3), 0, False),
+        ("xla", "f32"): (None, 1, False),
+        ("xla", "bf16"): (None, 1, True),
+    }
 
 
 def test_the_model_is_warmed_up_with_one_text(rendered: Rendered) -> None:

@@ -30,6 +30,7 @@ WITHOUT_SERVER = {
     ("perf-analyzer",): "all its arguments are perf_analyzer's, -u among them",
     ("serve",): "it is the server; --start-timeout and --exit-timeout are its times",
     ("train",): "it writes files",
+    ("tune",): "it measures on servers of its own; --minutes is its time",
 }
 WITHOUT_JSON = {("perf-analyzer",): "all its arguments are perf_analyzer's"}
 

@@ -240,6 +240,15 @@ def test_texts_of_different_lengths_share_no_batch_if_padding_changes_the_answer
     assert (build_again().ragged, ragged()) == (False, False), "the version before is still loaded"
 
 
+def test_the_accelerator_must_be_installed_where_the_service_is_built(
+    service_folder: Path, build_again: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_settings(service_folder, '\n[serving]\naccelerator = "openvino"\n')
+    monkeypatch.setattr("trident.repository.find_spec", lambda name: None)
+    with pytest.raises(ServiceError, match=r"serving.accelerator is 'openvino', which is not installed; .*pip install"):
+        build_again()
+
+
 def test_what_a_stage_needs_must_be_installed_where_it_is_built(
     service_folder: Path, repository: Path, build_again: Build
 ) -> None:

@@ -48,6 +48,8 @@ def test_a_name_and_a_task_are_enough(service_folder: Path) -> None:
             "preprocess_instances": 1,
             "postprocess_instances": 1,
             "threads": 0,
+            "accelerator": "",
+            "precision": "f32",
             "versions_kept": 2,
         },
     }
@@ -98,6 +100,8 @@ def test_a_whole_number_will_do_for_milliseconds(service_folder: Path) -> None:
             "serving.max_batch_size is 4097; input should be less than or equal to 4096",
         ),
         ("[serving]\nthreads = -1\n", "serving.threads is -1; input should be greater than or equal to 0"),
+        ("[serving]\naccelerator = 'tpu'\n", "serving.accelerator is 'tpu'; input should be '', 'openvino' or 'xla'"),
+        ("[serving]\nprecision = 'int8'\n", "serving.precision is 'int8'; input should be 'f32' or 'bf16'"),
         ("serving = 3\n", "serving is 3; input should be a valid dictionary or instance of Serving"),
     ],
 )

@@ -43,7 +43,7 @@ def configure_process(kind: str, device_id: int, settings: Settings) -> tuple[st
         os.environ["TF_XLA_FLAGS"] = f"{os.environ.get('TF_XLA_FLAGS', '')} {flags}".strip()
 
     tf = import_tensorflow()
-    tf.config.threading.set_intra_op_parallelism_threads(settings.intra_threads)
+    tf.config.threading.set_intra_op_parallelism_threads(settings.intra_threads or settings.cores)
     tf.config.threading.set_inter_op_parallelism_threads(settings.inter_threads)
     tf.config.set_soft_device_placement(settings.soft_placement)
     gpus = tf.config.list_physical_devices("GPU")

@@ -187,7 +187,7 @@ def _new_session(settings: Settings) -> Any:
     import tensorflow as tf
 
     config = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=settings.intra_threads,
+        intra_op_parallelism_threads=settings.intra_threads or settings.cores,
         inter_op_parallelism_threads=settings.inter_threads,
         use_per_session_threads=settings.per_session_threads,
         allow_soft_placement=settings.soft_placement,

@@ -125,7 +125,7 @@ def _summary(signature: Signature, settings: Settings, engine: Engine, device: s
     if isinstance(engine, OpenVinoEngine):
         threads, precision = str(engine.threads), engine.precision
     else:
-        threads = f"{settings.intra_threads or 'all'} intra, {settings.inter_threads or 'all'} inter"
+        threads = f"{settings.intra_threads or settings.cores or 'all'} intra, {settings.inter_threads or 'all'} inter"
         precision = "mixed" if settings.mixed_precision else "as exported"
     return (
         f"signature '{signature.key}' {_tensors(signature.inputs.values())} -> {_tensors(signature.outputs.values())}; "

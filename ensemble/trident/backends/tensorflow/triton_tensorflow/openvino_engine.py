@@ -69,7 +69,7 @@ class OpenVinoEngine:
             model = _read(core, folder, signature)
             self._inputs = _match("input", signature.inputs, model.inputs)
             self._outputs = _match("output", signature.outputs, model.outputs)
-            compiled = core.compile_model(model, "CPU", self._properties(core, options))
+            compiled = core.compile_model(model, "CPU", self._properties(core, options, settings.cores))
             self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
             hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
             self.precision = {"float32": "f32", "bfloat16": "bf16"}.get(hint, hint)
@@ -98,7 +98,7 @@ class OpenVinoEngine:
             raise InvalidInput(f"OpenVINO refuses the values: {_reason(error)}") from error
         return {name: outputs[self._outputs[name]] for name in fetch}
 
-    def _properties(self, core: Any, options: OpenVino) -> dict[str, Any]:
+    def _properties(self, core: Any, options: OpenVino, cores: int) -> dict[str, Any]:
         precision = options.precision
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             name = core.get_property("CPU", "FULL_DEVICE_NAME")
@@ -110,8 +110,8 @@ class OpenVinoEngine:
             "NUM_STREAMS": 1,  # an instance runs one batch at a time
             "CPU_RUNTIME_CACHE_CAPACITY": KEPT_PRIMITIVES,
         }
-        if options.threads:
-            properties["INFERENCE_NUM_THREADS"] = options.threads
+        if options.threads or cores:
+            properties["INFERENCE_NUM_THREADS"] = options.threads or cores
         return properties
 
     def _try(self, signature: Signature) -> None:

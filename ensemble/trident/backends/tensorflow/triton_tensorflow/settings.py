@@ -4,6 +4,7 @@ Names, defaults and ranges are those of NVIDIA's backend r25.02 (README.md, "Ten
 src/tensorflow.cc), and this backend's own. Everything is checked before TensorFlow is imported.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ class OpenVino:
 
     Attributes:
         precision: `f32`, or `bf16` where the CPU has it.
-        threads: of this instance; 0 takes all cores.
+        threads: of this instance; 0 takes `Settings.cores`.
     """
 
     precision: str = "f32"
@@ -39,7 +40,7 @@ class Settings:
     """One model's settings.
 
     Attributes:
-        intra_threads: threads within an operation; 0 takes all cores.
+        intra_threads: threads within an operation; 0 takes `cores`.
         inter_threads: operations at once; 0 takes all cores.
         per_session_threads: threads of the session's own instead of the process's.
         graph_tag: tag of the meta graph to load.
@@ -50,6 +51,7 @@ class Settings:
         xla_level: of automatic clustering, 0 (off) to 2.
         mixed_precision: whether TensorFlow may compute in 16 bits.
         openvino: the CPU accelerator, or None.
+        cores: the share of an instance, where several on the CPU share them; 0 is all.
         op_libraries: files of custom operations, as written.
         soft_placement: whether an operation without a kernel for its device may run on another.
         warnings: what the log should say.
@@ -66,6 +68,7 @@ class Settings:
     xla_level: int = 0
     mixed_precision: bool = False
     openvino: OpenVino | None = None
+    cores: int = 0
     op_libraries: tuple[str, ...] = ()
     soft_placement: bool = True
     warnings: list[str] = field(default_factory=list)
@@ -98,6 +101,7 @@ def read_settings(config: Mapping[str, Any], server_options: Mapping[str, str]) 
         xla_level=max(0, min(2, int((optimization.get("graph") or {}).get("level", 0)))),
         mixed_precision=mixed_precision,
         openvino=_cpu_accelerator(accelerators.get("cpu_execution_accelerator") or []),
+        cores=_share_of_cores(config),
         op_libraries=tuple((config.get("model_operations") or {}).get("op_library_filename") or ()),
         soft_placement=_flag(server_options, "allow-soft-placement", True),
         warnings=warnings,
@@ -118,6 +122,16 @@ def _number(parameters: Mapping[str, str], name: str, least: int) -> int:
     if not (value.isascii() and value.isdecimal() and least <= int(value) < 2**31):
         raise ValueError(f"parameter {name} is '{value}'; expected a whole number from {least} to {2**31 - 1}")
     return int(value)
+
+
+def _share_of_cores(config: Mapping[str, Any]) -> int:
+    """The cores of one instance if several of the model run on the CPU, at least 1; 0 if there is only one.
+
+    Were each to take all of them, they would hold each other up.
+    """
+    groups = config.get("instance_group") or []
+    instances = sum(int(group.get("count", 1)) for group in groups if group.get("kind") == "KIND_CPU")
+    return max(1, len(os.sched_getaffinity(0)) // instances) if instances > 1 else 0
 
 
 def _flag(parameters: Mapping[str, str], name: str, default: bool) -> bool:

@@ -1,0 +1,128 @@
+"""One candidate of `trident tune` after the other: built, served by a server of its own, compared, measured."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from trident_client import Client, ClientError
+
+from trident.agreement import ALLOWED, TOLERANCES, Answers, read_answers, share_differing
+from trident.benching import Load, bench
+from trident.candidates import Candidate, Machine
+from trident.errors import BenchError, ServerStartError
+from trident.machine import cores, gpus, has_bf16
+from trident.perf_inputs import TEXT
+from trident.releasing import release
+from trident.repository import build
+from trident.server.lifecycle import Server
+from trident.service import Service
+from trident.tuning import Figures, Goal, Refused
+
+COMPARED = 1000  # texts, at most
+REQUEST = 32  # texts in a request, where the service takes several
+START_S = 180.0
+COMPARING_S = 60.0  # an accelerator that compiles for each shape may never come to an end
+# What the backend's log says if another engine, or another precision, serves than was asked for.
+FALLBACKS = ("cannot serve this model, TensorFlow does", "so it computes in f32")
+
+
+class Trials:
+    """Measures candidates of one service; its first is the service as it is, whose answers the others must give."""
+
+    def __init__(
+        self,
+        service: Service,
+        texts: Sequence[str],
+        data: Path,
+        scratch: Path,
+        goal: Goal,
+        seconds: float,
+        allowed: float,
+    ) -> None:
+        """Nothing is built yet.
+
+        Args:
+            service: the service folder.
+            texts: to compare answers on.
+            data: the same in perf_analyzer's form.
+            scratch: an empty folder, for a model repository.
+            goal: how many callers to measure with.
+            seconds: to measure each load for.
+            allowed: share of texts that may get another answer of a candidate in bf16.
+        """
+        self.differing: dict[Candidate, float] = {}
+        self._service = service
+        self._texts = texts[:COMPARED]
+        self._data = data
+        self._repository = scratch / "model_repository"
+        self._callers = sorted({1, goal.concurrency})
+        self._seconds = seconds
+        self._allowed = allowed
+        self._expected: Answers | None = None
+        self._precision = service.spec.serving.precision
+        self._agreeing: dict[tuple[str, str], float] = {}
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # else building leaves servers no memory on a GPU
+
+    def measure(self, candidate: Candidate) -> Figures:
+        """Serve a candidate and measure it.
+
+        Raises:
+            Refused: it does not load, something else serves than was asked for, or its answers differ.
+            TridentError: the service cannot be built, or perf_analyzer failed.
+        """
+        spec = self._service.spec
+        serving = type(spec.serving).model_validate(spec.serving.model_dump() | asdict(candidate))
+        changed = replace(self._service, spec=spec.model_copy(update={"serving": serving}))
+        if build(changed, self._repository).pending:
+            release(spec.name, self._repository)
+        try:
+            with Server(self._repository, http_port=0, grpc_port=0, metrics_port=0, start_timeout_s=START_S) as server:
+                self._check_log(server)
+                self._check_answers(server.http_url, candidate)
+                load = Load(spec.name, server.http_url, self._data, self._seconds, timeout_s=60)
+                points = bench(load, self._callers, lambda done: None)
+        except (ServerStartError, BenchError, ClientError) as error:
+            raise Refused(str(error)) from None
+        return Figures(points[-1].throughput, points[-1].p99_ms, points[0].p50_ms)
+
+    def _check_log(self, server: Server) -> None:
+        lines = server.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        told = next((line for line in lines for fallback in FALLBACKS if fallback in line), None)
+        if told is not None:
+            raise Refused(told.partition("] ")[2] or told)
+
+    def _check_answers(self, url: str, candidate: Candidate) -> None:
+        """Once for each way of computing; how many instances do so changes nothing."""
+        kind = (candidate.accelerator, candidate.precision)
+        if kind not in self._agreeing:
+            answers = self._ask(url)
+            self._expected = self._expected or answers
+            loose = "bf16" if "bf16" in (candidate.precision, self._precision) else "f32"
+            self._agreeing[kind] = share_differing(answers, self._expected, TOLERANCES[loose])
+        share = self._agreeing[kind]
+        self.differing[candidate] = share
+        allowed = self._allowed if candidate.precision == "bf16" else ALLOWED["f32"]
+        if share > allowed:
+            raise Refused(f"{share:.2%} of {len(self._texts)} texts get another answer; expected at most {allowed:.2%}")
+
+    def _ask(self, url: str) -> Answers:
+        name = self._service.spec.name
+        with Client(url, timeout_s=60) as client:
+            size = max(1, min(REQUEST, int(client.get_model_config(name)["max_batch_size"])))
+            responses = []
+            end = time.monotonic() + COMPARING_S
+            for start in range(0, len(self._texts), size):
+                if time.monotonic() > end:
+                    raise Refused(f"it did not answer {len(self._texts)} texts within {COMPARING_S:g} s")
+                encoded = [[text.encode()] for text in self._texts[start : start + size]]
+                responses.append(client.infer_tensors(name, {TEXT: np.array(encoded, object)}))
+        return read_answers(responses)
+
+
+def this_machine() -> Machine:
+    """What candidates may use here."""
+    return Machine(cores(), gpus(), has_bf16(), find_spec("openvino") is not None)
