@@ -1,0 +1,35 @@
+"""A server that answers every request at once: how fast the load generator is. `python -m comparison.trivial PORT`."""
+
+import asyncio
+import sys
+
+from comparison.load import HOST, content_length
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class Trivial(asyncio.Protocol):
+    """One connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what answers go to."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport, self.buffer = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer once a request is complete."""
+        self.buffer += data
+        head, end, body = self.buffer.partition(b"\r\n\r\n")
+        if end and len(body) >= content_length(head):
+            self.buffer = b""
+            self.transport.write(ANSWER)
+
+
+async def main(port: int) -> None:
+    """Serve until the process is ended."""
+    server = await asyncio.get_running_loop().create_server(Trivial, HOST, port)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1])))
