@@ -24,12 +24,12 @@ from typing import Any
 from comparison import texts
 from comparison.bounds import Process
 from comparison.environments import versions
-from comparison.load import measure, post
+from comparison.load import closed_loop, post, summarize
 from comparison.picture import draw
 from comparison.points import evaluate
 from comparison.processes import adopt_orphans, free_port, memory_mb
 from comparison.repositories import build_repository, variant
-from comparison.results import LOADS, TINY_LOADS, Bounds, Results, Row
+from comparison.results import LOADS, TINY_LOADS, Bounds, Results, Row, without_nan
 from comparison.rounds import BATCH_TEXTS, Bench, Model, ask
 from comparison.servers import ACCELERATED, OURS, PEER, Server, ours, peers
 from comparison.table import markdown
@@ -148,8 +148,8 @@ def measure_tiny(bench: Bench, servers: list[Server], results: Results, rounds: 
                 row.samples.setdefault(name, []).extend(samples)
 
 
-def generator_rate(work: Path) -> float:
-    """Requests a second that the load generator makes of a server that does nothing, with 64 callers."""
+def measure_generator() -> dict[str, float]:
+    """What the load generator makes of a server that does nothing, with 64 callers, and what a request costs it."""
     port = free_port()
     folder = str(Path(__file__).parent)
     environment = os.environ | {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
@@ -158,7 +158,9 @@ def generator_rate(work: Path) -> float:
             deadline = time.monotonic() + 10
             while True:
                 try:
-                    return measure(port, [post("/", b"{}", port)], [True], 64, 0.5, GENERATOR_S).rate
+                    run = closed_loop(port, [post("/", b"{}", port)], 64, 0.0, GENERATOR_S)
+                    sample = summarize(run.events, run.until - GENERATOR_S, run.until, [True])
+                    return {"requests/s": sample.rate, "µs/request": 1e6 * run.cpu_s / len(run.events)}
                 except OSError:
                     if time.monotonic() > deadline:
                         raise
@@ -172,8 +174,8 @@ def report(options: argparse.Namespace, work: Path) -> tuple[Results, dict[str, 
     servers = [*peers(cores()), *ours(options.service.name, cores())]
     if options.only:
         servers = [server for server in servers if any(word.lower() in server.name.lower() for word in options.only)]
-    rate = generator_rate(work)
-    say(f"the load generator makes {rate:.0f} requests a second")
+    generator = measure_generator()
+    say(_told(generator))
     bench = Bench(work, options.seconds, options.wait_ms, say)
     model = make_model(options.service, servers, work)
     results = Results([Row(server.name, server.kind, server.processes) for server in servers])
@@ -186,10 +188,17 @@ def report(options: argparse.Namespace, work: Path) -> tuple[Results, dict[str, 
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in names},
         "peers": {server.folder: versions(server.folder) for server in servers if server.folder},
         "command": shlex.join(sys.argv),
-        "generator, requests/s": rate,
+        "generator": generator,
         "texts": {kind: {"tokens": found.mean, "full": found.full} for kind, found in model.texts.items()},
     }
     return results, described
+
+
+def _told(generator: dict[str, float]) -> str:
+    rate, cost = generator["requests/s"], generator["µs/request"]
+    return (
+        f"The load generator makes {rate:.0f} requests a second of a server that does nothing, at {cost:.0f} µs each."
+    )
 
 
 def _examples() -> Any:
@@ -224,11 +233,11 @@ def main() -> None:
         results, described = report(options, Path(work))
     points = evaluate(results)
     title = f"{described['machine']['cpu']}, {cores()} cores; {options.rounds} rounds of {options.seconds:g} s"
-    print(f"{title}; the load generator makes {described['generator, requests/s']:.0f} requests a second\n")
+    print(f"{title}\n\n{_told(described['generator'])}\n")
     print(markdown(results, points), flush=True)
     if options.json:
         figures = described | results.plain() | {"points": [asdict(point) for point in points]}
-        options.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(without_nan(figures), indent=2) + "\n", encoding="utf-8")
     if options.picture:
         draw(results, title, options.picture)
 

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 HOST = "127.0.0.1"
 END_S = 60.0  # what is under way at the end of a load may take so long
@@ -53,28 +54,37 @@ class Sample:
 
 
 @dataclass
-class _Run:
-    """What the callers of one load share."""
+class Run:
+    """What the callers of one load share.
+
+    Attributes:
+        requests: sent in turn.
+        until: when nobody sends any more, in seconds of `time.perf_counter`.
+        events: the answers.
+        failure: the first answer that was none.
+        sent: how many requests were sent.
+        cpu_s: seconds of processor time that the generator took.
+    """
 
     requests: Sequence[bytes]
     until: float
     events: list[Event] = field(default_factory=list)
     failure: str = ""
     sent: int = 0
+    cpu_s: float = 0.0
 
 
 class _Caller(asyncio.Protocol):
     """One connection: sends a request, and the next one when that is answered."""
 
-    def __init__(self, run: _Run, done: asyncio.Future[None]) -> None:
+    def __init__(self, run: Run, done: asyncio.Future[None]) -> None:
         self.run, self.done = run, done
         self.buffer = b""
         self.length = -1
         self.waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self.send()
 
     def send(self) -> None:
@@ -138,7 +148,7 @@ def post(path: str, body: bytes, port: int) -> bytes:
     return f"{head}Accept: */*\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-async def _call(port: int, run: _Run) -> None:
+async def _call(port: int, run: Run) -> None:
     """Be one caller until the time is over; a server that closes the connection gets a new one."""
     loop = asyncio.get_running_loop()
     while time.perf_counter() < run.until:
@@ -147,7 +157,7 @@ async def _call(port: int, run: _Run) -> None:
         await done
 
 
-def closed_loop(port: int, requests: Sequence[bytes], callers: int, warm_s: float, seconds: float) -> _Run:
+def closed_loop(port: int, requests: Sequence[bytes], callers: int, warm_s: float, seconds: float) -> Run:
     """Ask with so many callers, first to warm up, then to measure; see `summarize`."""
 
     async def all_callers() -> None:
@@ -156,8 +166,10 @@ def closed_loop(port: int, requests: Sequence[bytes], callers: int, warm_s: floa
         calls = (_call(port, run) for _ in range(callers))
         await asyncio.wait_for(asyncio.gather(*calls), warm_s + seconds + END_S)
 
-    run = _Run(requests, 0.0)
+    run = Run(requests, 0.0)
+    started = time.process_time()
     asyncio.run(all_callers())
+    run.cpu_s = time.process_time() - started
     return run
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO
 
 PR_SET_CHILD_SUBREAPER = 36  # Linux prctl(2)
-STOP_S = 20.0
+STOP_S = 20.0  # that a server may take to end when it is asked to
+LEFT_S = 5.0  # that what it left behind may take
 POLL_S = 0.02
 
 
@@ -62,7 +63,11 @@ def cpu_s(pid: int) -> float:
 def running(
     command: Sequence[str], environment: Mapping[str, str], folder: Path, log: IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a session of its own, with its output in a log; it and all that it started end afterwards."""
+    """A process with its output in a log; it and all that it started have ended afterwards.
+
+    What it leaves behind becomes ours (`adopt_orphans`), so that all of it is found below us.
+    """
+    before = set(descendants(os.getpid()))
     process = subprocess.Popen(
         command,
         env=dict(environment),
@@ -75,41 +80,25 @@ def running(
     try:
         yield process
     finally:
-        stop(process)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all below it: asked first, killed if they take too long.
-
-    What it leaves behind has become ours (`adopt_orphans`); a process is only signalled while it is below us.
-    """
-    ours = {process.pid, *descendants(process.pid)}
-    if process.poll() is None:
         process.terminate()
-    deadline = time.monotonic() + STOP_S
-    while process.poll() is None and time.monotonic() < deadline:
-        ours |= set(descendants(process.pid))
-        time.sleep(POLL_S)
-    left = ours & {process.pid, *descendants(os.getpid())} if process.poll() is None else _alive(ours)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_S)
+        _end_all_but(before)
+        process.wait()
+
+
+def _end_all_but(kept: set[int]) -> None:
+    """End what is below us: those that ended are collected, the others asked, and in the end killed."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        for pid in left:
+        for pid in set(descendants(os.getpid())) - kept:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-        deadline = time.monotonic() + STOP_S / 4
-        while left and time.monotonic() < deadline:
-            process.poll()
-            left = _alive(ours)
+        deadline = time.monotonic() + LEFT_S
+        while (left := set(descendants(os.getpid())) - kept) and time.monotonic() < deadline:
+            for pid in left:
+                with contextlib.suppress(ChildProcessError):  # its parent, one of the others, has yet to end
+                    os.waitpid(pid, os.WNOHANG)
             time.sleep(POLL_S)
-
-
-def _alive(ours: set[int]) -> set[int]:
-    """Which of these are still below us; those that have ended and are our children are collected."""
-    alive = ours & set(descendants(os.getpid()))
-    for pid in list(alive):
-        with contextlib.suppress(ChildProcessError, OSError):  # not our child, but one of a process that is
-            if os.waitpid(pid, os.WNOHANG)[0] == pid:
-                alive.discard(pid)
-    return alive
 
 
 def free_port() -> int:

@@ -2,19 +2,20 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 from google.protobuf import text_format
-from trident.repository import build
-from trident.service import load_service
 from tritonclient.grpc import model_config_pb2 as pb
 
 from comparison.servers import Server
 
 
 def build_repository(service: Path, folder: Path) -> Path:
-    """The repository of a service, as `trident build` writes it."""
-    build(load_service(service), folder)
+    """The repository of a service, as `trident build` writes it; in a process of its own, which loads TensorFlow."""
+    command = [sys.executable, "-m", "trident", "build", str(service), "--model-repository", str(folder)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return folder
 
 

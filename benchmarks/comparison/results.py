@@ -118,6 +118,15 @@ class Results:
         return {"servers": [asdict(row) for row in self.rows], "bounds": asdict(self.bounds), "accuracy": self.accuracy}
 
 
+def without_nan(value: Any) -> Any:
+    """The same with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def median(values: Sequence[float]) -> float:
     """The median; NaN of nothing."""
     return statistics.median(values) if values else math.nan

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from typing import cast
 
 from comparison.load import HOST, content_length
 
@@ -13,8 +14,7 @@ class Trivial(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what answers go to."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport, self.buffer = transport, b""
+        self.transport, self.buffer = cast(asyncio.Transport, transport), b""
 
     def data_received(self, data: bytes) -> None:
         """Answer once a request is complete."""

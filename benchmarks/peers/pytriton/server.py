@@ -4,7 +4,6 @@ Its callables run in threads of one process, so more "processes" are more callab
 as many operations at once.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from pytriton.triton import Triton, TritonConfig
 Answers = dict[str, NDArray[np.generic]]
 
 
-def make_callable(classifier: Classifier) -> Callable[..., Any]:
+def make_callable(classifier: Classifier) -> Any:
     """One more callable of a model."""
 
     @batch

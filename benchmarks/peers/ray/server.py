@@ -36,4 +36,4 @@ class Spam:
 if __name__ == "__main__":
     ray.init(num_cpus=PROCESSES * THREADS, include_dashboard=False, log_to_driver=False)
     serve.start(http_options={"host": "127.0.0.1", "port": PORT})
-    serve.run(Spam.bind(), route_prefix="/predict", blocking=True)
+    serve.run(Spam.bind(), route_prefix="/predict", blocking=True)  # type: ignore[attr-defined]
