@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -229,6 +230,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="draw the rates into this PNG file")
     options = parser.parse_args()
     adopt_orphans()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # servers are ended on the way out
     with tempfile.TemporaryDirectory() as work:
         results, described = report(options, Path(work))
     points = evaluate(results)

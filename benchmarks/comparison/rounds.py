@@ -15,7 +15,7 @@ from comparison.results import BATCH, Load, Row
 from comparison.servers import ACCELERATED, PEER, THIS_ENVIRONMENT, Answer, Place, Server
 from comparison.texts import Texts
 
-READY_S = 180.0
+READY_S = 300.0
 ANSWER_S = 60.0
 POLL_S = 0.05
 QUIET_SHARE, QUIET_S, SETTLE_S = 0.1, 0.5, 30.0
@@ -120,7 +120,7 @@ class Bench:
     def _load(self, server: Server, port: int, texts: Texts, load: Load) -> Sample:
         requests = [post(server.path, server.body([text]), port) for text in texts.texts]
         sample = measure(port, requests, texts.short, load.callers, WARM_S, self.seconds * load.length)
-        if sample.failed:
+        if sample.failed or not sample.rate:
             raise ServerFailed(f"{load.name}: {sample.failed} requests failed, the first with {sample.failure!r}")
         return sample
 
