@@ -80,7 +80,6 @@ class _Caller(asyncio.Protocol):
     def __init__(self, run: Run, done: asyncio.Future[None]) -> None:
         self.run, self.done = run, done
         self.buffer = b""
-        self.length = -1
         self.waiting = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -99,12 +98,13 @@ class _Caller(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        if self.length < 0:
-            end = self.buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            self.length = end + 4 + content_length(self.buffer[:end])
-        if len(self.buffer) >= self.length:
+        try:
+            complete = is_complete(self.buffer)
+        except ValueError as error:
+            self.run.failure = self.run.failure or str(error)
+            self.transport.abort()
+            return
+        if complete:
             self.answered()
 
     def answered(self) -> None:
@@ -113,8 +113,8 @@ class _Caller(asyncio.Protocol):
         if not ok and not self.run.failure:
             self.run.failure = self.buffer[:300].decode(errors="replace")
         self.run.events.append(Event(now, now - self.started, self.number, ok))
-        closing = b"connection: close" in self.buffer[: self.length].lower()
-        self.buffer, self.length, self.waiting = b"", -1, False
+        closing = b"\r\nconnection: close\r\n" in self.buffer.lower()
+        self.buffer, self.waiting = b"", False
         if closing:
             self.transport.close()
         else:
@@ -129,17 +129,22 @@ class _Caller(asyncio.Protocol):
             self.done.set_result(None)
 
 
-def content_length(head: bytes) -> int:
-    """The length of a body.
+def is_complete(message: bytes) -> bool:
+    """Whether a request or an answer is all there.
 
     Raises:
-        ValueError: the head does not tell.
+        ValueError: its head does not tell how long it is.
     """
-    for line in head.split(b"\r\n")[1:]:
+    head, end, body = message.partition(b"\r\n\r\n")
+    if not end:
+        return False
+    for line in head.lower().split(b"\r\n")[1:]:
         name, _, value = line.partition(b":")
-        if name.strip().lower() == b"content-length":
-            return int(value)
-    raise ValueError(f"an answer without Content-Length: {head[:200]!r}")
+        if name == b"content-length":
+            return len(body) >= int(value)
+        if name == b"transfer-encoding" and value.strip() == b"chunked":
+            return body.endswith(b"\r\n0\r\n\r\n")  # JSON has no such line in it
+    raise ValueError(f"an answer without its length: {head[:200]!r}")
 
 
 def post(path: str, body: bytes, port: int) -> bytes:

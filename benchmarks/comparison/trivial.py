@@ -4,7 +4,7 @@ import asyncio
 import sys
 from typing import cast
 
-from comparison.load import HOST, content_length
+from comparison.load import HOST, is_complete
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -19,8 +19,7 @@ class Trivial(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer once a request is complete."""
         self.buffer += data
-        head, end, body = self.buffer.partition(b"\r\n\r\n")
-        if end and len(body) >= content_length(head):
+        if is_complete(self.buffer):
             self.buffer = b""
             self.transport.write(ANSWER)
 

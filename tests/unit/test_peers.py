@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from comparison import texts  # noqa: E402
 from comparison.environments import PEERS, versions  # noqa: E402
-from comparison.load import Event, Sample, content_length, post, summarize  # noqa: E402
+from comparison.load import Event, Sample, is_complete, post, summarize  # noqa: E402
 from comparison.points import Point, evaluate  # noqa: E402
 from comparison.results import BATCH, LOADS, MANY, MIXED, TINY_LOADS, Bounds, Results, Row  # noqa: E402
 from comparison.rounds import difference  # noqa: E402
@@ -75,9 +75,14 @@ def test_only_short_texts_have_no_percentile_of_their_own_and_failures_are_count
 
 def test_requests_and_lengths_of_answers() -> None:
     assert post("/predict", b"{}", 80).endswith(b"Content-Length: 2\r\n\r\n{}")
-    assert content_length(b"HTTP/1.1 200 OK\r\ncontent-length: 17") == 17
-    with pytest.raises(ValueError, match="without Content-Length"):
-        content_length(b"HTTP/1.1 200 OK\r\nServer: x")
+    assert not is_complete(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n")
+    assert not is_complete(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nab")
+    assert is_complete(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc")
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"
+    assert not is_complete(chunked)
+    assert is_complete(chunked + b"0\r\n\r\n")
+    with pytest.raises(ValueError, match="without its length"):
+        is_complete(b"HTTP/1.1 200 OK\r\nServer: x\r\n\r\n")
 
 
 def test_points_name_who_was_best_and_judge() -> None:
