@@ -9,7 +9,6 @@ Servers take turns: in each round each is started, compared with the answers in 
 
 import argparse
 import json
-import os
 import platform
 import shlex
 import signal
@@ -24,16 +23,16 @@ from typing import Any
 
 from comparison import texts
 from comparison.bounds import Process
-from comparison.environments import versions
-from comparison.load import closed_loop, post, summarize
+from comparison.environments import EnvironmentFailed, environment, versions
 from comparison.picture import draw
 from comparison.points import evaluate
-from comparison.processes import adopt_orphans, free_port, memory_mb
-from comparison.repositories import build_repository, variant
+from comparison.processes import adopt_orphans, memory_mb
+from comparison.repositories import build_repository, instances, variant
 from comparison.results import LOADS, TINY_LOADS, Bounds, Results, Row, without_nan
 from comparison.rounds import BATCH_TEXTS, Bench, Model, ask
 from comparison.servers import ACCELERATED, OURS, PEER, Server, ours, peers
 from comparison.table import markdown
+from comparison.trivial import measure_generator
 from report import cores, cpu_model
 from tokenizers import Tokenizer
 from trident.datasets import read_dataset
@@ -43,7 +42,6 @@ DATA = ROOT / "data" / "sms_spam.tsv"
 CHECKED_SHORT, CHECKED_LONG = 24, 8
 ACCURACY_TEXTS = 2000
 TINY_PEERS = 2  # how many of the best peers serve the tiny model, too
-GENERATOR_S = 2.0
 
 
 def say(text: str) -> None:
@@ -149,27 +147,6 @@ def measure_tiny(bench: Bench, servers: list[Server], results: Results, rounds: 
                 row.samples.setdefault(name, []).extend(samples)
 
 
-def measure_generator() -> dict[str, float]:
-    """What the load generator makes of a server that does nothing, with 64 callers, and what a request costs it."""
-    port = free_port()
-    folder = str(Path(__file__).parent)
-    environment = os.environ | {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
-    with subprocess.Popen([sys.executable, "-m", "comparison.trivial", str(port)], env=environment) as process:
-        try:
-            deadline = time.monotonic() + 10
-            while True:
-                try:
-                    run = closed_loop(port, [post("/", b"{}", port)], 64, 0.0, GENERATOR_S)
-                    sample = summarize(run.events, run.until - GENERATOR_S, run.until, [True])
-                    return {"requests/s": sample.rate, "µs/request": 1e6 * run.cpu_s / len(run.events)}
-                except OSError:
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.05)
-        finally:
-            process.kill()
-
-
 def report(options: argparse.Namespace, work: Path) -> tuple[Results, dict[str, Any]]:
     """Measure everything; returns it, and what it was measured with."""
     servers = [*peers(cores()), *ours(options.service.name, cores())]
@@ -179,7 +156,7 @@ def report(options: argparse.Namespace, work: Path) -> tuple[Results, dict[str, 
     say(_told(generator))
     bench = Bench(work, options.seconds, options.wait_ms, say)
     model = make_model(options.service, servers, work)
-    results = Results([Row(server.name, server.kind, server.processes) for server in servers])
+    results = Results([_row(server, model) for server in servers])
     measure_main(bench, model, servers, results, options.rounds)
     if options.tiny:
         measure_tiny(bench, servers, results, options.rounds)
@@ -193,6 +170,18 @@ def report(options: argparse.Namespace, work: Path) -> tuple[Results, dict[str, 
         "texts": {kind: {"tokens": found.mean, "full": found.full} for kind, found in model.texts.items()},
     }
     return results, described
+
+
+def _row(server: Server, model: Model) -> Row:
+    """A server without figures yet; a peer's environment is made if there is none."""
+    if server.kind != PEER:
+        return Row(server.name, server.kind, instances(model.repositories[server.name], model.name))
+    row = Row(server.name, server.kind, server.processes)
+    try:
+        environment(server.folder, say)
+    except EnvironmentFailed as error:
+        row.failure = str(error)
+    return row
 
 
 def _told(generator: dict[str, float]) -> str:

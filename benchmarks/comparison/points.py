@@ -91,7 +91,7 @@ def _many_texts(results: Results) -> Iterator[Point]:
 def _resources(results: Results) -> Iterator[Point]:
     one_mb, one_s = median(results.bounds.memory_mb), median(results.bounds.start_s)
     for row in (row for row in results.rows if row.kind == OURS):
-        limit = 1.1 * (row.processes or results.instances) * one_mb + EXTRA_MB
+        limit = 1.1 * row.processes * one_mb + EXTRA_MB
         yield _at_most(7, f"memory of {row.name} beyond the limit of {limit:.0f} MB", median(row.memory_mb) - limit, 0)
         yield _at_most(7, f"start of {row.name} / of a process with the model", median(row.start_s) / one_s, 1.5)
 

@@ -30,12 +30,21 @@ def variant(built: Path, service: str, server: Server, folder: Path) -> Path:
     """
     shutil.copytree(built, folder, copy_function=os.link)
     if server.processes:
-        file = folder / f"{service}_model" / "config.pbtxt"
-        config = text_format.Parse(file.read_text(encoding="utf-8"), pb.ModelConfig())
+        file, config = _config(folder, service)
         _change(config, server)
         file.unlink()
         file.write_text(text_format.MessageToString(config), encoding="utf-8")
     return folder
+
+
+def instances(repository: Path, service: str) -> int:
+    """How many processes have the model of a service."""
+    return int(_config(repository, service)[1].instance_group[0].count)
+
+
+def _config(repository: Path, service: str) -> tuple[Path, pb.ModelConfig]:
+    file = repository / f"{service}_model" / "config.pbtxt"
+    return file, text_format.Parse(file.read_text(encoding="utf-8"), pb.ModelConfig())
 
 
 def _change(config: pb.ModelConfig, server: Server) -> None:

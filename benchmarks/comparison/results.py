@@ -41,12 +41,11 @@ class Row:
     Attributes:
         name: as the table shows it.
         kind: `peer`, `ours` or `ours, accelerated`.
-        processes: that have the model; 0 if the server decides.
+        processes: that have the model.
         samples: name of a load → a sample for each round.
         start_s: seconds from start to the first answer, of each round.
         memory_mb: resident after the last load, of each round.
         failure: why it is not, or not fully, measured; empty if it is.
-        details: for the JSON file.
     """
 
     name: str
@@ -56,7 +55,6 @@ class Row:
     start_s: list[float] = field(default_factory=list)
     memory_mb: list[float] = field(default_factory=list)
     failure: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
 
     def values(self, load: str, figure: Callable[[Sample], float]) -> list[float]:
         """One figure of all rounds of a load; of rounds in which a request failed there is none."""
@@ -104,7 +102,6 @@ class Results:
     rows: list[Row]
     bounds: Bounds = field(default_factory=Bounds)
     accuracy: dict[str, float] = field(default_factory=dict)
-    instances: int = 1
 
     def best(self, kinds: Sequence[str], figure: Callable[[Row], float], *, least: bool = False) -> tuple[str, float]:
         """The row with the largest, or least, figure; an empty name and NaN if none has it."""

@@ -20,7 +20,7 @@ ANSWER_S = 60.0
 POLL_S = 0.05
 QUIET_SHARE, QUIET_S, SETTLE_S = 0.1, 0.5, 30.0
 TOLERANCE = {True: 0.08, False: 0.002}  # of a score: accelerated in 16 bits, or TensorFlow in f32
-WARM_S = 1.0
+WARM_S = 0.75
 BATCH_TEXTS = 64
 
 
