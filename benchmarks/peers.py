@@ -28,7 +28,7 @@ from comparison.picture import draw
 from comparison.points import evaluate
 from comparison.processes import adopt_orphans, memory_mb
 from comparison.repositories import build_repository, instances, variant
-from comparison.results import LOADS, TINY_LOADS, Bounds, Results, Row, without_nan
+from comparison.results import LOADS, MANY, TINY_LOADS, Bounds, Results, Row, without_nan
 from comparison.rounds import BATCH_TEXTS, Bench, Model, ask
 from comparison.servers import ACCELERATED, OURS, PEER, Server, ours, peers
 from comparison.table import markdown
@@ -129,8 +129,8 @@ def measure_tiny(bench: Bench, servers: list[Server], results: Results, rounds: 
     command = [sys.executable, "-m", "trident", "train", str(DATA), "--name", "spam", "--encoder", "none"]
     services = bench.work / "tiny"
     subprocess.run([*command, "--services", str(services)], check=True, capture_output=True)
-    ranked = sorted((row for row in results.rows if row.kind == PEER), key=lambda row: -(row.rate(LOADS[2].name) or 0))
-    best = {row.name for row in ranked[:TINY_PEERS]}
+    measured = [row for row in results.rows if row.kind == PEER and row.values(MANY.name, lambda sample: sample.rate)]
+    best = {row.name for row in sorted(measured, key=lambda row: -row.rate(MANY.name))[:TINY_PEERS]}
     chosen = [
         (server, row)
         for server, row in zip(servers, results.rows, strict=True)
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each server")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each load in a round; mixed takes twice that")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="servers whose names have one of these")
-    parser.add_argument("--wait-ms", type=float, default=2.0, help="that batches wait to fill, where a peer's do")
+    parser.add_argument("--wait-ms", type=float, default=1.0, help="that batches wait to fill, where a peer's do")
     parser.add_argument("--no-tiny", dest="tiny", action="store_false", help="without the tiny model")
     parser.add_argument("--json", type=Path, help="also write all figures, the machine and the versions to this file")
     parser.add_argument("--picture", type=Path, help="draw the rates into this PNG file")

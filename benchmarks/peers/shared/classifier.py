@@ -23,7 +23,7 @@ MAX_LENGTH = 128
 PORT = int(os.environ.get("PEER_PORT", "8000"))
 PROCESSES = int(os.environ.get("PEER_PROCESSES", "1"))
 THREADS = int(os.environ.get("PEER_THREADS", "0"))
-WAIT_MS = float(os.environ.get("PEER_WAIT_MS", "2"))
+WAIT_MS = float(os.environ.get("PEER_WAIT_MS", "1"))
 
 
 class Classifier:
