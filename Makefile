@@ -5,7 +5,7 @@ PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.10; do $$nam
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test check bench bench-backend bench-client bench-files bench-overload bench-healing fuzz lock clean
+.PHONY: help demo test check bench bench-backend bench-client bench-files bench-overload bench-healing bench-peers fuzz lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -38,6 +38,9 @@ bench-overload: $(INSTALLED) ## report what a service does at twice its capacity
 
 bench-healing: $(INSTALLED) ## kill processes of a service under load, and report what callers notice
 	$(BIN)/python benchmarks/healing.py
+
+bench-peers: $(INSTALLED) ## compare `spam` with eight other ways to serve it
+	$(BIN)/python benchmarks/peers.py
 
 fuzz: $(INSTALLED) ## send ten thousand malformed requests to a server of its own
 	$(BIN)/python benchmarks/fuzz.py
