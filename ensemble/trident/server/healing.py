@@ -25,6 +25,7 @@ LOOK_EVERY_S = 1.0
 MEET_EVERY_S = 0.1  # while models load
 COLLECTED_WITHIN_S = 0.3  # by Triton, if it ended the process itself
 ASK_TIMEOUT_S = 10.0
+CLOSED_WITHIN_S = 0.5  # its connection, for which a tritonserver that stops waits in steps of a second
 SILENT_S = 30.0  # a tritonserver that was live and does not answer for so long hangs
 STUCK_START_S = 15.0  # likewise one whose start waits for a process that is dead
 HANG_PARAMETER = "HANG_TIMEOUT_S"  # of an ensemble, as `trident build` writes it from service.toml
@@ -65,7 +66,8 @@ class Healer:
         self._had_processes: set[Key] = set()
         self._missing: set[Key] = set()
         self._ends: dict[Key, str] = {}
-        threading.Thread(target=self._run, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def arm(self) -> None:
         """All has started; what dies from now on is replaced."""
@@ -74,6 +76,8 @@ class Healer:
     def end(self) -> set[str]:
         """Stop watching; returns the models that served."""
         self._ended.set()
+        os.eventfd_write(self._wake, 1)
+        self._thread.join(CLOSED_WITHIN_S)
         return set(self._wanted)
 
     def _run(self) -> None:

@@ -46,6 +46,16 @@ def find_stubs(tritonserver: int, repository: Path) -> list[Stub]:
     return found
 
 
+def has_dead_only(tritonserver: int, repository: Path) -> bool:
+    """Whether stubs have died that the server has not collected, and no other runs.
+
+    Args:
+        tritonserver: see `find_stubs`.
+        repository: likewise.
+    """
+    return not find_stubs(tritonserver, repository) and any(map(end_of, _children(tritonserver)))
+
+
 def end_of(pid: int) -> str | None:
     """How a process ended that its parent has not collected; None if it runs, or was collected.
 
@@ -61,6 +71,17 @@ def end_of(pid: int) -> str | None:
     if os.WIFSIGNALED(status):
         return f"was ended by {signal.Signals(os.WTERMSIG(status)).name}"
     return f"ended with status {os.waitstatus_to_exitcode(status)}"
+
+
+def _children(parent: int) -> list[int]:
+    """Source: proc(5), /proc/PID/stat field 4 (ppid)."""
+    found = []
+    for folder in PROC.iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(parent):
+                    found.append(int(folder.name))
+    return found
 
 
 def _read(pid: int, repository: Path) -> Stub:
