@@ -47,13 +47,22 @@ def find_stubs(tritonserver: int, repository: Path) -> list[Stub]:
 
 
 def has_dead_only(tritonserver: int, repository: Path) -> bool:
-    """Whether stubs have died that the server has not collected, and no other runs.
+    """Whether stubs have died that the server has not collected, and no other runs; see `find_stubs`."""
+    return not find_stubs(tritonserver, repository) and bool(dead_stubs(tritonserver))
 
-    Args:
-        tritonserver: see `find_stubs`.
-        repository: likewise.
+
+def dead_stubs(tritonserver: int) -> set[int]:
+    """Processes of stubs that died, not in order, and that the server has not collected.
+
+    Source: proc(5), /proc/PID/stat field 4 (ppid).
     """
-    return not find_stubs(tritonserver, repository) and any(map(end_of, _children(tritonserver)))
+    children = set()
+    for folder in PROC.iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(tritonserver):
+                    children.add(int(folder.name))
+    return {pid for pid in children if end_of(pid) not in (None, IN_ORDER)}
 
 
 def end_of(pid: int) -> str | None:
@@ -71,17 +80,6 @@ def end_of(pid: int) -> str | None:
     if os.WIFSIGNALED(status):
         return f"was ended by {signal.Signals(os.WTERMSIG(status)).name}"
     return f"ended with status {os.waitstatus_to_exitcode(status)}"
-
-
-def _children(parent: int) -> list[int]:
-    """Source: proc(5), /proc/PID/stat field 4 (ppid)."""
-    found = []
-    for folder in PROC.iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError):
-                if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(parent):
-                    found.append(int(folder.name))
-    return found
 
 
 def _read(pid: int, repository: Path) -> Stub:
