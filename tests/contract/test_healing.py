@@ -28,13 +28,8 @@ MODELS = Path(__file__).parent.parent / "models"
 WITHIN_S = 60
 PATIENT = Retry(attempts=1000, lost_answers=True, attempt_timeout_s=10)
 HANG_TIMEOUT_S = 2
-SPARE = (
-    "killed",
-    "crashed",
-    "damaged",
-    "moved",
-    "touched",
-)  # one for each kind of death: pauses grow for what dies often
+# One for each kind of death: pauses grow for what dies often.
+SPARE = ("killed", "crashed", "damaged", "early", "moved", "touched")
 ENSEMBLE = f"""\
 name: "patient"
 platform: "ensemble"

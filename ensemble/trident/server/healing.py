@@ -153,7 +153,7 @@ class Healer:
             if key not in loading:
                 self._dead.remove(stub)
                 self._judged.add(stub.pid)
-                if self._states.get(key) == "READY":
+                if self._states.get(key, "READY") == "READY":  # a model whose folder was deleted is not in the index
                     self._revivals.begin(*key, self._ends[key])
         self._check_loads(loading - {(stub.model, stub.version) for _, stub in self._known.values()})
 
