@@ -120,7 +120,7 @@ def score_file(client: Client, job: Job, watch: Watch) -> Summary:
         try:
             done, before = _files(job, output_kind, places, source, scorer, answer, watch)
         except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else error  # Arrow's have more words
+            reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow's have more words
             raise ScoringError(
                 f"cannot write {error.filename or places.output}: {reason}; what is done is kept. Free space or mend "
                 "the path, then go on with --resume"
