@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from trident.model_table import ModelTable
 from trident.server.health import read_health
 from trident.server.lifecycle import Server
 from trident.server.state import running_servers
-from trident_client import Client, ClientError, Retry
+from trident_client import Client, ClientError, RequestTimeout, Retry
 
 MODELS = Path(__file__).parent.parent / "models"
 WITHIN_S = 60
 PATIENT = Retry(attempts=1000, lost_answers=True, attempt_timeout_s=10)
 HANG_TIMEOUT_S = 2
-SPARE = ("killed", "crashed", "moved", "touched")  # one for each kind of death: pauses grow for what dies often
+# One for each kind of death: pauses grow for what dies often.
+SPARE = ("killed", "crashed", "damaged", "early", "moved", "touched")
 ENSEMBLE = f"""\
 name: "patient"
 platform: "ensemble"
@@ -70,11 +72,14 @@ def own(folder: Path) -> Iterator[Server]:
     assert leftovers(running) == []
 
 
-@pytest.fixture(params=["http", "grpc"])
-def patient(request: pytest.FixtureRequest, own: Server) -> Iterator[Client]:
-    """A client that asks until it is answered."""
-    with Client(own.http_url if request.param == "http" else own.grpc_url, timeout_s=WITHIN_S, retry=PATIENT) as made:
-        yield made
+@pytest.fixture
+def patient(own: Server) -> Iterator[list[Client]]:
+    """A client for each protocol that asks until it is answered."""
+    with (
+        Client(own.http_url, timeout_s=WITHIN_S, retry=PATIENT) as http,
+        Client(own.grpc_url, timeout_s=WITHIN_S, retry=PATIENT) as grpc,
+    ):
+        yield [http, grpc]
 
 
 def ask(client: Client, model: str, text: bytes = b"a") -> Any:
@@ -127,12 +132,12 @@ def test_a_process_that_dies_is_told_and_replaced(
     assert f"trident: model '{model}' serves again after" in log
 
 
-def test_a_process_of_the_tensorflow_backend_is_replaced(own: Server, patient: Client) -> None:
-    assert double(patient) == [[2, 4, 6]]
+def test_a_process_of_the_tensorflow_backend_is_replaced(own: Server, patient: list[Client]) -> None:
+    assert [double(client) for client in patient] == [[[2, 4, 6]]] * 2
     before = told(own)["restarts"].get("bare", 0)
     os.kill(stub_of(own, "bare"), signal.SIGKILL)
-    until(lambda: "DEAD" in {row.state for row in ModelTable(patient).read()}, "the table does not show it")
-    assert double(patient) == [[2, 4, 6]]
+    until(lambda: "DEAD" in {row.state for row in ModelTable(patient[0]).read()}, "the table does not show it")
+    assert [double(client) for client in patient] == [[[2, 4, 6]]] * 2
     until(lambda: told(own)["restarts"].get("bare", 0) == before + 1, "it is not mended")
 
 
@@ -160,7 +165,7 @@ def test_requests_to_other_models_are_not_disturbed(own: Server) -> None:
     assert answers
 
 
-def test_a_process_that_hangs_is_replaced(own: Server, patient: Client) -> None:
+def test_a_process_that_hangs_is_replaced(own: Server, patient: list[Client]) -> None:
     pid = stub_of(own, "fragile")
     waiting = [threading.Thread(target=_give_up_soon, args=(own.grpc_url, text)) for text in (b"hang", b"a", b"b")]
     for thread in waiting:
@@ -168,7 +173,7 @@ def test_a_process_that_hangs_is_replaced(own: Server, patient: Client) -> None:
         time.sleep(0.2)  # the first one is at work
     until(lambda: f"its process {pid} was ended by SIGKILL" in own.log.read_text(), "nobody noticed")
     assert f"model 'fragile' version 1 has answered nothing for {HANG_TIMEOUT_S} s" in own.log.read_text()
-    assert ask(patient, "patient") == [[b"a"]]
+    assert [ask(client, "patient") for client in patient] == [[[b"a"]]] * 2
     for thread in waiting:
         thread.join()
 
@@ -181,33 +186,35 @@ def _give_up_soon(url: str, text: bytes) -> None:
             return
 
 
-def test_a_model_that_does_not_come_back_is_tried_until_it_is_mended(own: Server, folder: Path) -> None:
-    code = folder / "fragile" / "1" / "model.py"
+def test_a_model_that_does_not_come_back_is_tried_until_it_is_mended(
+    own: Server, folder: Path, patient: list[Client]
+) -> None:
+    code = folder / "damaged" / "1" / "model.py"
     good = code.read_text()
     code.write_text("import nothing_of_this_name\n")
     try:
-        os.kill(stub_of(own, "fragile"), signal.SIGKILL)
-        until(lambda: "No module named" in told(own)["not_ready"].get("fragile", ""), "nobody said why")
-        assert "model 'fragile' does not come back: " in own.log.read_text()
+        os.kill(stub_of(own, "damaged"), signal.SIGKILL)
+        until(lambda: "No module named" in told(own)["not_ready"].get("damaged", ""), "nobody said why")
+        assert "model 'damaged' does not come back: " in own.log.read_text()
     finally:
         code.write_text(good)
     until(lambda: told(own)["ready"], "it is not mended")
-    with Client(own.http_url, timeout_s=WITHIN_S, retry=PATIENT) as client:
-        assert ask(client, "fragile") == [[b"a"]]
+    assert [ask(client, "damaged") for client in patient] == [[[b"a"]]] * 2
 
 
-def test_a_model_whose_folder_is_deleted_serves_on_and_is_told_when_it_dies(own: Server, folder: Path) -> None:
+def test_a_model_whose_folder_is_deleted_serves_on_and_is_told_when_it_dies(
+    own: Server, folder: Path, patient: list[Client]
+) -> None:
     aside = folder.parent / "moved"
-    with Client(own.http_url, timeout_s=WITHIN_S, retry=PATIENT) as client:
-        (folder / "moved").rename(aside)
-        try:
-            assert ask(client, "moved") == [[b"a"]]
-            os.kill(stub_of(own, "moved"), signal.SIGKILL)
-            until(lambda: "failed to poll" in told(own)["not_ready"].get("moved", ""), "nobody said why")
-        finally:
-            aside.rename(folder / "moved")
-        until(lambda: told(own)["ready"], "it is not mended")
-        assert ask(client, "moved") == [[b"a"]]
+    (folder / "moved").rename(aside)
+    try:
+        assert [ask(client, "moved") for client in patient] == [[[b"a"]]] * 2
+        os.kill(stub_of(own, "moved"), signal.SIGKILL)
+        until(lambda: "failed to poll" in told(own)["not_ready"].get("moved", ""), "nobody said why")
+    finally:
+        aside.rename(folder / "moved")
+    until(lambda: told(own)["ready"], "it is not mended")
+    assert [ask(client, "moved") for client in patient] == [[[b"a"]]] * 2
 
 
 def test_a_clock_that_was_set_back_hinders_nothing(own: Server, folder: Path) -> None:
@@ -216,6 +223,23 @@ def test_a_clock_that_was_set_back_hinders_nothing(own: Server, folder: Path) ->
     os.utime(folder / "touched" / "1", (later, later))
     os.kill(stub_of(own, "touched"), signal.SIGKILL)
     until(lambda: "touched" in told(own)["not_ready"], "nobody noticed")
+    until(lambda: told(own)["ready"], "it is not mended")
+
+
+def test_a_load_does_not_wait_for_ever_for_a_process_that_died(
+    own: Server, folder: Path, patient: list[Client]
+) -> None:
+    """tritonserver notices if it dies late; if it dies early, as here, nobody could load the model again."""
+    shutil.copytree(MODELS / "identity" / "1", folder / "early" / "2")
+    with Client(own.grpc_url, timeout_s=WITHIN_S, retry=None) as client, ThreadPoolExecutor() as pool:
+        both = client.get_model_config("early") | {"version_policy": {"specific": {"versions": [1, 2]}}}
+        load = pool.submit(client.load_model, "early", both)
+        for pid in until(lambda: pids(own, "/early/2/"), "it does not load"):
+            os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ClientError) as caught:
+            load.result()
+        assert not isinstance(caught.value, RequestTimeout)
+    assert [ask(client, "early") for client in patient] == [[[b"a"]]] * 2
     until(lambda: told(own)["ready"], "it is not mended")
 
 
@@ -231,7 +255,7 @@ def test_what_somebody_unloads_stays_unloaded(own: Server) -> None:
         assert client.is_model_ready("identity")
 
 
-def test_tritonserver_is_started_again_with_what_it_had_loaded(own: Server, patient: Client) -> None:
+def test_tritonserver_is_started_again_with_what_it_had_loaded(own: Server, patient: list[Client]) -> None:
     with Client(own.http_url) as client:
         client.unload_model("bare")
         until(lambda: not client.is_model_ready("bare"), "it is still there")
@@ -239,7 +263,7 @@ def test_tritonserver_is_started_again_with_what_it_had_loaded(own: Server, pati
     before = told(own)["restarts"].get("tritonserver", 0)
     (pid,) = pids(own, "bin/tritonserver --")
     os.kill(pid, signal.SIGKILL)
-    assert ask(patient, "identity") == [[b"a"]]
+    assert [ask(client, "identity") for client in patient] == [[[b"a"]]] * 2
     until(lambda: told(own)["ready"], "it is not mended")
     assert told(own)["restarts"]["tritonserver"] == before + 1
     assert "trident: tritonserver was ended by SIGKILL; it is started again" in own.log.read_text()

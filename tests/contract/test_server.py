@@ -6,11 +6,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ import tritonclient.http
 from conftest import TRIDENT, RunTrident
 from leftovers import is_free, leftovers, processes
 from trident.errors import ServerStartError
+from trident.server.health import read_health
 from trident.server.lifecycle import HOST, Server
 from trident.server.state import SHARED_MEMORY, ServerState, running_servers
-from trident_client import Client, Forbidden, Retry
+from trident_client import Client, ClientError, Forbidden, Retry
 from tritonclient.utils import InferenceServerException
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -70,8 +72,8 @@ def _rename(model: Path) -> None:
     config.write_text(config.read_text().replace('name: "identity"', f'name: "{model.name}"'))
 
 
-def _left(state: ServerState) -> list[str]:
-    """What is left of a server, after the time it may take to go."""
+def _left(state: ServerState, staying: Path | None = None) -> list[str]:
+    """What is left of a server but what stays, after the time it may take to go."""
     deadline = time.monotonic() + GONE_WITHIN_S
     while True:
         left = [
@@ -80,6 +82,7 @@ def _left(state: ServerState) -> list[str]:
             *(str(region) for region in SHARED_MEMORY.glob(f"{state.shm_prefix}*")),
             *(path for path in (str(state.path), state.links) if path and Path(path).exists()),
         ]
+        left = [line for line in left if line != str(staying)]
         if not left or time.monotonic() > deadline:
             return left
         time.sleep(0.1)
@@ -163,20 +166,26 @@ def test_a_signal_stops_it_in_order(small: Path, number: signal.Signals) -> None
         assert _left(state) == []
 
 
-def test_requests_in_flight_are_answered_when_it_stops(tmp_path: Path) -> None:
+def test_a_stop_waits_for_requests_in_flight_but_not_for_those_that_a_process_died_with(tmp_path: Path) -> None:
     shutil.copytree(MODELS / "slow", tmp_path / "slow")
-    script = (
-        "import sys, numpy as np; from trident_client import Client\n"
-        "print(Client(sys.argv[1]).infer_tensors('slow', {'x': np.array([[b'late']], dtype=object)})['y'].tolist())"
-    )
-    with _serving(tmp_path) as (process, state):
-        url = f"grpc://{HOST}:{state.grpc_port}"
-        caller = subprocess.Popen([sys.executable, "-c", script, url], stdout=subprocess.PIPE, text=True)
-        time.sleep(1.2)  # the model takes 2 s, so the request is in flight now
+    with _serving(tmp_path) as (process, state), ThreadPoolExecutor() as pool:
+        client = Client(f"grpc://{HOST}:{state.grpc_port}", timeout_s=GONE_WITHIN_S, retry=None)
+        ask = partial(client.infer_tensors, "slow", {"x": np.array([[b"late"]], dtype=object)})
+        lost = pool.submit(ask)
+        time.sleep(0.5)  # the model takes 2 s, so the request is in flight now
+        (line,) = [line for line in processes(state.shm_prefix) if "/slow/1/" in line]
+        os.kill(int(line.split(":")[0]), signal.SIGKILL)
+        deadline = time.monotonic() + GONE_WITHIN_S
+        while not read_health(state.health_port, 10)["restarts"]:
+            assert time.monotonic() < deadline, "it is not mended"
+            time.sleep(0.1)
+        late = pool.submit(ask)
+        time.sleep(0.5)
         process.send_signal(signal.SIGTERM)
-        answer, _ = caller.communicate(timeout=GONE_WITHIN_S)
-        assert answer == "[[b'late']]\n"
-        assert _left(state) == []
+        assert late.result()["y"].tolist() == [[b"late"]]
+        with pytest.raises(ClientError):
+            lost.result()
+        assert _left(state) == [], "before the 30 s of --exit-timeout"
 
 
 def test_serve_tells_a_program_what_it_needs_and_stop_ends_it(small: Path, trident: RunTrident) -> None:
@@ -222,7 +231,8 @@ def test_nothing_but_the_state_file_is_left_when_the_supervisor_is_killed(small:
         os.kill(state.supervisor_pid, signal.SIGKILL)
         process.communicate(timeout=GONE_WITHIN_S)
         assert process.returncode == 1
-        assert _left(state) == [str(state.path)]
+        assert _left(state, staying=state.path) == []
+        assert state.path.exists()
         assert state not in running_servers()  # which cleans up
         assert not state.path.exists()
 

@@ -468,6 +468,22 @@ def wait_for(path: Path) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_run_goes_on_when_a_full_disk_has_room_again(server: ScoringServer, folder: Path, kind: str) -> None:
+    """The kernel refuses files that grow beyond a limit as it refuses them on a full disk."""
+
+    def have_little() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
+
+    output = f"out.{kind}"
+    result = command(server, "spam", "--input", "rows.csv", "--output", output, preexec_fn=have_little)
+    said = f"error: cannot write {output}: File too large; what is done is kept. Free space or mend the path"
+    assert (result.returncode, said in " ".join(result.stderr.split())) == (1, True), result.stderr
+    assert not Path(output).exists()
+    score(server, Job("spam", "rows.csv", output, resume=True))
+    assert table(folder / output) == everything()
+
+
 def test_two_runs_cannot_write_one_output(frail: ScoringServer, folder: Path) -> None:
     frail.delay_s = 0.5
     line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", frail.url]

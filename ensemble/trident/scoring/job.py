@@ -1,5 +1,6 @@
 """A file through a service: what `trident infer --input` does."""
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -91,7 +92,8 @@ def score_file(client: Client, job: Job, watch: Watch) -> Summary:
         watch: called once before the first row.
 
     Raises:
-        ScoringError: the input or the output cannot be used; nothing was changed.
+        ScoringError: the input or the output cannot be used, and nothing was changed; or the disk refuses, and what was
+            answered before is kept.
         ClientError: the server fails or is gone; what it answered is kept.
     """
     began = time.monotonic()
@@ -116,7 +118,14 @@ def score_file(client: Client, job: Job, watch: Watch) -> Summary:
         if places is None:
             loop = _stream(source, scorer, _format(output_kind, source, answer), watch)
             return Summary(job.output, loop.rows, loop.bad_rows, None, 0, time.monotonic() - began)
-        done, before = _files(job, output_kind, places, source, scorer, answer, watch)
+        try:
+            done, before = _files(job, output_kind, places, source, scorer, answer, watch)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)  # Arrow's have more words
+            raise ScoringError(
+                f"cannot write {error.filename or places.output}: {reason}; what is done is kept. Free space or mend "
+                "the path, then go on with --resume"
+            ) from error
     errors = str(places.errors) if done.bad_rows else None
     return Summary(job.output, done.rows, done.bad_rows, errors, before, time.monotonic() - began)
 

@@ -19,14 +19,15 @@ from trident_client import Client, ClientError
 from trident.server.hangs import Hangs, Key
 from trident.server.health import TRITONSERVER, Health
 from trident.server.revivals import UNLOADED, Place, Revivals
-from trident.server.stubs import IN_ORDER, Stub, end_of, find_stubs
+from trident.server.stubs import IN_ORDER, Stub, dead_stubs, end_of, find_stubs
 
 LOOK_EVERY_S = 1.0
 MEET_EVERY_S = 0.1  # while models load
 COLLECTED_WITHIN_S = 0.3  # by Triton, if it ended the process itself
 ASK_TIMEOUT_S = 10.0
+CLOSED_WITHIN_S = 0.5  # its connection, for which a tritonserver that stops waits in steps of a second
 SILENT_S = 30.0  # a tritonserver that was live and does not answer for so long hangs
-STUCK_START_S = 15.0  # likewise one whose start waits for a process that is dead
+STUCK_START_S = 15.0  # likewise one whose start, or whose load of a model, waits for a process that is dead
 HANG_PARAMETER = "HANG_TIMEOUT_S"  # of an ensemble, as `trident build` writes it from service.toml
 
 
@@ -65,7 +66,11 @@ class Healer:
         self._had_processes: set[Key] = set()
         self._missing: set[Key] = set()
         self._ends: dict[Key, str] = {}
-        threading.Thread(target=self._run, daemon=True).start()
+        self._dead: list[Stub] = []  # about which nothing has been done yet
+        self._judged: set[int] = set()  # the others that tritonserver has not collected
+        self._waiting: dict[Key, float] = {}  # loads without a process; since when
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def arm(self) -> None:
         """All has started; what dies from now on is replaced."""
@@ -74,6 +79,8 @@ class Healer:
     def end(self) -> set[str]:
         """Stop watching; returns the models that served."""
         self._ended.set()
+        os.eventfd_write(self._wake, 1)
+        self._thread.join(CLOSED_WITHIN_S)
         return set(self._wanted)
 
     def _run(self) -> None:
@@ -102,6 +109,7 @@ class Healer:
         client.is_server_live()
         self._heard, self._silent_s = time.monotonic(), SILENT_S
         self._read_index(client)
+        self._judge()
         self._miss()
         if self._limits_s:
             with urllib.request.urlopen(self._place.metrics_url, timeout=ASK_TIMEOUT_S) as answer:  # noqa: S310
@@ -113,12 +121,15 @@ class Healer:
         """Kill a tritonserver that hangs; the supervisor starts it again."""
         silent_s = time.monotonic() - self._heard
         if silent_s >= self._silent_s:
-            self._tell(f"tritonserver has not answered for {silent_s:.0f} s; it is killed")
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._tritonserver, signal.SIGKILL)
+            self._kill(f"tritonserver has not answered for {silent_s:.0f} s")
+
+    def _kill(self, reason: str) -> None:
+        self._tell(f"{reason}; it is killed")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._tritonserver, signal.SIGKILL)
 
     def _bury(self) -> None:
-        """Have the models of dead processes revived."""
+        """Find out which processes have died, and how."""
         ended: list[Stub] = [key.data for key, _ in self._selector.select(0) if key.data is not None]
         for stub in ended:
             descriptor, _ = self._known.pop(stub.pid)
@@ -130,9 +141,36 @@ class Healer:
                 if end_of(stub.pid) in (None, IN_ORDER):  # collected, or about to be; if not, it will be missed
                     continue
                 if self._silent_s == SILENT_S:
-                    self._revivals.begin(stub.model, stub.version, self._ends[stub.model, stub.version])
+                    self._dead.append(stub)
                 else:  # it was never live, and waits for this process in vain
                     self._silent_s = STUCK_START_S
+
+    def _judge(self) -> None:
+        """Have versions revived whose process died after they were loaded; of others, who loads them is told."""
+        loading = {key for key, state in self._states.items() if state == "LOADING"}
+        for stub in [*self._dead]:
+            key = stub.model, stub.version
+            if key not in loading:
+                self._dead.remove(stub)
+                self._judged.add(stub.pid)
+                if self._states.get(key, "READY") == "READY":  # a model whose folder was deleted is not in the index
+                    self._revivals.begin(*key, self._ends[key])
+        self._check_loads(loading - {(stub.model, stub.version) for _, stub in self._known.values()})
+
+    def _check_loads(self, waiting: set[Key]) -> None:
+        """Kill a tritonserver in which a load waits for a process that is dead: it ends never, nor does another of it.
+
+        Args:
+            waiting: versions that are being loaded and have no process.
+        """
+        dead = dead_stubs(self._tritonserver)
+        self._judged &= dead
+        now = time.monotonic()
+        self._waiting = {key: self._waiting.get(key, now) for key in waiting if dead - self._judged}
+        for (model, version), since in self._waiting.items():
+            if now - since >= STUCK_START_S:
+                self._kill(f"the load of model '{model}' version {version} waits for a process that died")
+                return
 
     def _meet(self, alive: list[Stub]) -> None:
         """Watch processes that are new."""

@@ -46,6 +46,25 @@ def find_stubs(tritonserver: int, repository: Path) -> list[Stub]:
     return found
 
 
+def has_dead_only(tritonserver: int, repository: Path) -> bool:
+    """Whether stubs have died that the server has not collected, and no other runs; see `find_stubs`."""
+    return not find_stubs(tritonserver, repository) and bool(dead_stubs(tritonserver))
+
+
+def dead_stubs(tritonserver: int) -> set[int]:
+    """Processes of stubs that died, not in order, and that the server has not collected.
+
+    Source: proc(5), /proc/PID/stat field 4 (ppid).
+    """
+    children = set()
+    for folder in PROC.iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(tritonserver):
+                    children.add(int(folder.name))
+    return {pid for pid in children if end_of(pid) not in (None, IN_ORDER)}
+
+
 def end_of(pid: int) -> str | None:
     """How a process ended that its parent has not collected; None if it runs, or was collected.
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from trident.server.health import TRITONSERVER, Health
 from trident.server.pauses import Pauses
 from trident.server.state import ServerState, process_start
+from trident.server.stubs import has_dead_only
 
 if TYPE_CHECKING:
     from trident.server.healing import Healer
@@ -37,6 +38,11 @@ LOAD_MODEL = "--load-model="
 # What tritonserver writes when it crashes, and then often hangs: its handler asks for memory, of which the lock may be
 # held. Source: triton-inference-server/server r24.10, src/triton_signal.cc and main.cc.
 CRASHED = re.compile(rb"^Signal \((6|11)\) received\.")
+# What it writes when it stops and has answered all requests. It unloads its models then, and waits in vain for those of
+# which a process died with requests in it. Source: triton-inference-server/core r24.10, src/server.cc, Stop.
+ANSWERED = b"All models are stopped, unloading models"
+LOOK_EVERY_S = 1.0  # while it stops
+DEAD_ONLY_S = 2.0  # that it may take when all that is left of its models are processes that died
 
 # Source: Linux prctl(2), include/uapi/linux/prctl.h.
 PR_SET_PDEATHSIG = 1
@@ -110,6 +116,7 @@ class _Keeper:
     def __init__(self, order: dict[str, Any], state: ServerState, stopping: list[int], wake: int) -> None:
         self._order = order
         self._state = state
+        self._repository = Path(order["repository"])
         self._stopping = stopping  # what tells us to stop is appended
         self._log = _open_log(Path(state.log))
         self._grace_s = order["exit_timeout_s"] + KILL_AFTER_S
@@ -170,7 +177,7 @@ class _Keeper:
             self._selector.register(source, selectors.EVENT_READ)
         try:
             while True:
-                wait_s = None if kill_at is None else max(0.0, kill_at - time.monotonic())
+                wait_s = None if kill_at is None else min(LOOK_EVERY_S, max(0.0, kill_at - time.monotonic()))
                 ready = {key.fd for key, _ in self._selector.select(wait_s)}
                 if output in ready and not lines.copy() and output in self._selector.get_map():
                     self._selector.unregister(output)  # all its ends are closed; the server may still be ending
@@ -179,6 +186,8 @@ class _Keeper:
                 if ended in ready:
                     lines.copy()
                     status = child.wait()
+                    if self._stopping and lines.answered:
+                        return 0
                     return status if status >= 0 else 128 - status
                 if self._take_orders(ready) and self._healer is not None:
                     self._healer.arm()
@@ -187,8 +196,11 @@ class _Keeper:
                         self._healer.end()  # processes end now, and shall
                     child.terminate()
                     kill_at = time.monotonic() + self._grace_s
-                elif kill_at is not None and time.monotonic() >= kill_at:
-                    child.kill()
+                elif kill_at is not None:
+                    if lines.answered and has_dead_only(child.pid, self._repository):
+                        kill_at = min(kill_at, time.monotonic() + DEAD_ONLY_S)
+                    if time.monotonic() >= kill_at:
+                        child.kill()
         finally:
             for source in (output, ended):
                 if source in self._selector.get_map():
@@ -214,7 +226,7 @@ class _Keeper:
 
         order, state = self._order, self._state
         place = Place(
-            repository=Path(order["repository"]),
+            repository=self._repository,
             url=state.http_url,
             load_url=state.grpc_url,
             metrics_url=f"http://127.0.0.1:{state.metrics_port}/metrics",
@@ -248,6 +260,7 @@ class _Lines:
         self._log = log
         self._pending = b""
         self.crashed = False  # so it said
+        self.answered = False  # likewise, all requests
 
     def copy(self) -> bool:
         """Copy what there is; returns whether more may come."""
@@ -258,6 +271,7 @@ class _Lines:
         *lines, self._pending = (self._pending + data).split(b"\n")
         for line in lines:
             self.crashed = self.crashed or CRASHED.match(line) is not None
+            self.answered = self.answered or ANSWERED in line
             self._log.info(line.decode("utf-8", "replace"))
         return bool(data)
 
