@@ -42,6 +42,9 @@ bench-healing: $(INSTALLED) ## kill processes of a service under load, and repor
 bench-peers: $(INSTALLED) ## compare `spam` with eight other ways to serve it
 	$(BIN)/python benchmarks/peers.py
 
+soak: $(INSTALLED) ## serve for an hour under load, kills, releases and bad requests, and compare its end with its beginning
+	$(BIN)/python benchmarks/soak.py
+
 fuzz: $(INSTALLED) ## send ten thousand malformed requests to a server of its own
 	$(BIN)/python benchmarks/fuzz.py
 

@@ -1,84 +1,96 @@
 """The gate lets in as many as may wait, forgets nobody whom it let in, and opens when they are gone."""
 
 import threading
-import time
-from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from trident.stages.gate import Gate, Metrics, metrics_address, parse
-
-DEADLINE_S = 10.0
+from trident.stages.gate import CALM_S, FEW, PERIOD_S, Gate, Metrics, metrics_address, parse
 
 
 class Waiting:
-    """Says how many wait, when it is allowed to."""
+    """Says how many wait, and has the time."""
 
-    def __init__(self, behind: int, before: int = 0, fault: Exception | None = None) -> None:
+    def __init__(self, before: int = 0, behind: int = 0) -> None:
         self.waiting = (before, behind)
-        self.fault = fault
+        self.fault: Exception | None = None
         self.looks = 0
-        self.may_look = threading.Event()
+        self.now = 0.0
 
     def __call__(self) -> tuple[int, int]:
-        self.may_look.wait(DEADLINE_S)
         self.looks += 1
         if self.fault is not None:
             raise self.fault
         return self.waiting
 
+    def clock(self) -> float:
+        return self.now
 
-def becomes(condition: Callable[[], bool]) -> bool:
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.005)
-    return False
+    def gate(self, limit: int) -> Gate:
+        return Gate(limit, self, self.clock)
 
 
-def test_before_it_has_looked_only_so_many_are_let_in() -> None:
-    gate = Gate(3, Waiting(0))
+def test_so_many_are_let_in_as_may_wait() -> None:
+    gate = Waiting().gate(3)
     assert [gate.refusal() for _ in range(3)] == [None] * 3
     assert gate.refusal() == "3 requests wait, and 3 may (max_queue_size); try again later"
 
 
-def test_it_opens_when_those_that_it_let_in_wait_no_longer() -> None:
-    waiting = Waiting(0)
-    gate = Gate(1, waiting)
-    assert gate.refusal() is None
-    assert gate.refusal() is not None
-    waiting.may_look.set()
-    assert becomes(lambda: gate.refusal() is None)
+def test_nobody_is_refused_for_those_that_it_let_in_and_that_are_answered_since() -> None:
+    waiting = Waiting()
+    gate = waiting.gate(3)
+    for _ in range(100):
+        waiting.now += 2 * PERIOD_S
+        assert gate.refusal() is None
+    assert waiting.looks == 33
 
 
-@pytest.mark.parametrize(("behind", "before"), [(5, 0), (0, 5)], ids=["behind it", "before it"])
-def test_it_stays_closed_while_too_many_wait_and_looks_again_without_being_asked(behind: int, before: int) -> None:
-    waiting = Waiting(behind, before)
-    waiting.may_look.set()
-    gate = Gate(5, waiting)
-    gate.refusal()
-    assert becomes(lambda: waiting.looks >= 3)
+@pytest.mark.parametrize("where", [(5, 0), (0, 5)], ids=["before it", "behind it"])
+def test_it_stays_closed_while_too_many_wait_and_opens_when_they_are_gone(where: tuple[int, int]) -> None:
+    waiting = Waiting(*where)
+    gate = waiting.gate(5)
+    for _ in range(5):
+        gate.refusal()
+    for _ in range(3):
+        waiting.now += 2 * PERIOD_S
+        assert gate.refusal() is not None
+    assert waiting.looks == 3
     assert gate.refusal() is not None
+    assert waiting.looks == 3, "twice within the period"
     waiting.waiting = (0, 0)
-    assert becomes(lambda: gate.refusal() is None)
+    waiting.now += 2 * PERIOD_S
+    assert gate.refusal() is None
+
+
+def test_a_stage_that_is_too_slow_itself_refuses_long_before_it_let_so_many_in() -> None:
+    waiting = Waiting(before=500)
+    gate = waiting.gate(500)
+    for _ in range(FEW):
+        assert gate.refusal() is None
+    waiting.now += CALM_S
+    assert gate.refusal() is not None
 
 
 @pytest.mark.parametrize("fault", [ConnectionRefusedError(), ValueError()])
 def test_nobody_is_refused_where_nobody_can_say_how_many_wait(fault: Exception) -> None:
-    waiting = Waiting(5, fault=fault)
-    waiting.may_look.set()
-    gate = Gate(1, waiting)
+    waiting = Waiting(behind=5)
+    waiting.fault = fault
+    gate = waiting.gate(1)
     for _ in range(3):
-        assert becomes(lambda: gate.refusal() is None)
+        waiting.now += 2 * PERIOD_S
+        assert gate.refusal() is None
 
 
-def test_it_does_not_look_while_there_are_no_requests() -> None:
-    waiting = Waiting(0)
-    waiting.may_look.set()
-    Gate(1, waiting)
-    time.sleep(0.1)
+def test_a_lone_caller_never_waits_for_a_look_and_many_seldom() -> None:
+    waiting = Waiting()
+    gate = waiting.gate(512)
+    for _ in range(FEW):
+        waiting.now += 10 * CALM_S
+        assert gate.refusal() is None
     assert waiting.looks == 0
+    for _ in range(1000):
+        waiting.now += CALM_S / 100
+        assert gate.refusal() is None
+    assert waiting.looks <= 11
 
 
 def test_those_that_wait_for_the_models_are_counted() -> None:
