@@ -5,7 +5,7 @@ PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.10; do $$nam
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test check bench bench-backend bench-client bench-files bench-overload bench-healing bench-peers fuzz lock clean
+.PHONY: help demo test check bench bench-backend bench-client bench-files bench-overload bench-healing bench-peers soak fuzz lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15

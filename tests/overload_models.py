@@ -38,19 +38,18 @@ def write_guarded(repository: Path, limit: int, delay_s: float, batch: int) -> N
         for key, value in (("MAX_WAITING", limit), ("WAITING_FOR", "behind"))
     )
     tensors = TENSORS.replace("BATCH", str(batch))
-    _add(repository, "door", _python(tensors, "") + door, stage)
+    _add(repository, "door", _python(tensors) + door, stage)
     for name, behind, seconds, options in (
         ("guarded", "behind", delay_s, ""),
         ("ranked", "ranked_behind", 5 * delay_s, PRIORITIES),
     ):
         sleeping = (MODELS / "slow" / "1" / "model.py").read_text().replace("DELAY_S = 2.0", f"DELAY_S = {seconds}")
-        _add(repository, behind, _python(tensors, options), {"model.py": sleeping})
+        _add(repository, behind, _python(tensors) + f"dynamic_batching {{ {options} }}\n", {"model.py": sleeping})
         _add(repository, name, f'platform: "ensemble"\n{tensors}{STEPS.replace("BEHIND", behind)}', {})
 
 
-def _python(tensors: str, options: str) -> str:
-    instances = "instance_group { kind: KIND_CPU count: 1 }"
-    return f'backend: "python"\n{tensors}{instances}\ndynamic_batching {{ {options} }}\n'
+def _python(tensors: str) -> str:
+    return f'backend: "python"\n{tensors}instance_group {{ kind: KIND_CPU count: 1 }}\n'
 
 
 def _add(repository: Path, name: str, config: str, files: dict[str, str]) -> None:

@@ -44,9 +44,8 @@ def test_nobody_is_refused_for_those_that_it_let_in_and_that_are_answered_since(
     assert waiting.looks == 33
 
 
-@pytest.mark.parametrize("where", [(5, 0), (0, 5)], ids=["before it", "behind it"])
-def test_it_stays_closed_while_too_many_wait_and_opens_when_they_are_gone(where: tuple[int, int]) -> None:
-    waiting = Waiting(*where)
+def test_it_stays_closed_while_too_many_wait_and_opens_when_they_are_gone() -> None:
+    waiting = Waiting(behind=5)
     gate = waiting.gate(5)
     for _ in range(5):
         gate.refusal()
@@ -59,6 +58,16 @@ def test_it_stays_closed_while_too_many_wait_and_opens_when_they_are_gone(where:
     waiting.waiting = (0, 0)
     waiting.now += 2 * PERIOD_S
     assert gate.refusal() is None
+
+
+def test_of_more_than_may_wait_before_it_the_last_are_let_in() -> None:
+    waiting = Waiting(before=40)
+    gate = waiting.gate(4)
+    for _ in range(4):
+        gate.refusal()
+    waiting.now += 2 * PERIOD_S
+    said = [gate.refusal() for _ in range(41)]  # itself, and those before it
+    assert [one is None for one in said] == [False] * 37 + [True] * 4
 
 
 def test_a_stage_that_is_too_slow_itself_refuses_long_before_it_let_so_many_in() -> None:

@@ -28,8 +28,9 @@ Look = Callable[[], tuple[int, int]]
 class Gate:
     """Counts the requests that wait behind it, with those that it let in since it last looked, and those before it.
 
-    The latter do not count for one that is at the gate, unless there are so many that the stage itself is too slow.
-    Those that it let in may long be answered; so nobody is refused because of a count that is older than `PERIOD_S`.
+    The latter do not count for one that is at the gate, unless there are more than may wait: then the first of them
+    are refused, so that the stage gets to the others. Those that it let in may long be answered; so nobody is refused
+    because of a count that is older than `PERIOD_S`.
     """
 
     def __init__(self, limit: int, look: Look, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,6 +50,7 @@ class Gate:
 
     def refusal(self) -> str | None:
         """None lets a request in; else why it may not."""
+        self._before = max(0, self._before - 1)  # this one
         age = self._clock() - self._looked
         if (age >= PERIOD_S and self._waiting >= self._limit) or (age >= CALM_S and self._admitted >= FEW):
             self._count()

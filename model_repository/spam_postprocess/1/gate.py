@@ -10,13 +10,14 @@ src/scheduler_utils.cc, PriorityQueue (support_prefetching_); the pauses were me
 
 import http.client
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-PERIOD_S = 0.02  # between two looks, while there are requests
+PERIOD_S = 0.02  # at least, between two looks
+CALM_S = 0.5  # the same, while nobody would be refused: a look takes 2 ms of both processes' time
+FEW = 16  # requests after which nobody looks without need, so that a lone caller does not wait for it
 TIMEOUT_S = 1.0
 ANCESTORS = 8  # the stub may be started through a shell
 WAITING = re.compile(r'^nv_inference_pending_request_count\{[^}]*model="([^"]*)"[^}]*\} (\S+)$', re.MULTILINE)
@@ -27,48 +28,48 @@ Look = Callable[[], tuple[int, int]]
 class Gate:
     """Counts the requests that wait behind it, with those that it let in since it last looked, and those before it.
 
-    The latter do not count for one that is at the gate, unless there are so many that the stage itself is too slow.
+    The latter do not count for one that is at the gate, unless there are more than may wait: then the first of them
+    are refused, so that the stage gets to the others. Those that it let in may long be answered; so nobody is refused
+    because of a count that is older than `PERIOD_S`.
     """
 
-    def __init__(self, limit: int, look: Look) -> None:
-        """Begin to watch, on a thread.
+    def __init__(self, limit: int, look: Look, clock: Callable[[], float] = time.monotonic) -> None:
+        """Nobody waits yet.
 
         Args:
             limit: requests that may wait, ≥ 1.
             look: says how many wait now, before the gate and behind it; if it raises anything, nobody can say, and
                 all are let in.
+            clock: seconds that pass.
         """
         self._limit = limit
         self._look = look
+        self._clock = clock
         self._before = self._behind = self._admitted = 0
-        self._lock = threading.Lock()
-        self._asked = threading.Event()
-        threading.Thread(target=self._watch, daemon=True).start()
+        self._looked = clock()
 
     def refusal(self) -> str | None:
         """None lets a request in; else why it may not."""
-        self._asked.set()
-        with self._lock:
-            waiting = max(self._before, self._behind + self._admitted)
-            if waiting >= self._limit:
-                return f"{waiting} requests wait, and {self._limit} may (max_queue_size); try again later"
-            self._admitted += 1
+        self._before = max(0, self._before - 1)  # this one
+        age = self._clock() - self._looked
+        if (age >= PERIOD_S and self._waiting >= self._limit) or (age >= CALM_S and self._admitted >= FEW):
+            self._count()
+        if self._waiting >= self._limit:
+            return f"{self._waiting} requests wait, and {self._limit} may (max_queue_size); try again later"
+        self._admitted += 1
         return None
 
-    def _watch(self) -> None:
-        while True:
-            if not (self._before or self._behind):  # else nobody might ask again, and the next find an old count
-                self._asked.wait()
-            self._asked.clear()
-            admitted = self._admitted
-            try:
-                before, behind = self._look()
-            except Exception:  # whatever it is: with this thread gone the gate would stay shut
-                before = behind = 0
-            with self._lock:
-                self._before, self._behind = before, behind
-                self._admitted -= admitted
-            time.sleep(PERIOD_S)
+    @property
+    def _waiting(self) -> int:
+        return max(self._before, self._behind + self._admitted)
+
+    def _count(self) -> None:
+        try:
+            self._before, self._behind = self._look()
+        except Exception:  # whatever it is: a stage must not fail for want of a number
+            self._before = self._behind = 0
+        self._admitted = 0
+        self._looked = self._clock()
 
 
 class Metrics:

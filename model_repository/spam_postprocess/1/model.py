@@ -54,7 +54,7 @@ class TritonPythonModel:
             tensors = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self._ranks}
             arrays = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
             self._check(arrays)
-            answer = self._stage(arrays, json.loads(request.parameters() or "{}"))
+            answer = self._stage(arrays, _parameters(request))
             outputs = [pb_utils.Tensor(name, array) for name, array in answer.items()]
         except self._invalid as error:
             said = " ".join(str(error).splitlines())
@@ -73,3 +73,8 @@ class TritonPythonModel:
                 raise self._invalid(
                     f"input '{name}' has the shape {list(array.shape)}; expected {self._ranks[name]} axes"
                 )
+
+
+def _parameters(request: Any) -> dict[str, Any]:
+    said = request.parameters()
+    return json.loads(said) if said else {}

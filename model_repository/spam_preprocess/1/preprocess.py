@@ -6,7 +6,7 @@ Axis letters: B texts of one request, L tokens of its longest text.
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,21 +156,20 @@ class TextPreprocessor:
 
         Returns:
             `input_ids`, `attention_mask` (1 for a token, 0 for padding), `token_type_ids` (all 0) and `word_ids`, each
-            int32 [B, L], and `offsets` int32 [B, L, 2], see `Tokens`. The last two only if they are wanted.
+            int32 [B, L], and `offsets` int32 [B, L, 2], see `Tokens`; those that are wanted.
         """
         positions = "offsets" in wanted or "word_ids" in wanted
         rows = self._encode(texts, positions)
-        ids = [row.ids for row in rows]
-        tensors = {
-            "input_ids": self._pad(ids, self.settings.pad_id),
-            "attention_mask": self._pad([[1] * len(row) for row in ids], 0),
-            "token_type_ids": self._pad([[0] * len(row) for row in ids], 0),
+        makers: dict[str, Callable[[], NDArray[np.int32]]] = {
+            "input_ids": lambda: self._pad([row.ids for row in rows], self.settings.pad_id),
+            "attention_mask": lambda: self._pad([[1] * len(row.ids) for row in rows], 0),
+            "token_type_ids": lambda: self._pad([[0] * len(row.ids) for row in rows], 0),
+            "offsets": lambda: np.stack(
+                [self._pad([[pair[end] for pair in row.offsets] for row in rows], 0) for end in (0, 1)], axis=-1
+            ),
+            "word_ids": lambda: self._pad([row.words for row in rows], NO_WORD),
         }
-        if positions:
-            starts, ends = ([[pair[end] for pair in row.offsets] for row in rows] for end in (0, 1))
-            tensors["offsets"] = np.stack([self._pad(starts, 0), self._pad(ends, 0)], axis=-1)
-            tensors["word_ids"] = self._pad([row.words for row in rows], NO_WORD)
-        return tensors
+        return {name: makers[name]() for name in wanted}
 
     def _pad(self, rows: Sequence[Sequence[int]], value: int) -> NDArray[np.int32]:
         width = None if self.settings.padding == "longest" else self.settings.max_length
