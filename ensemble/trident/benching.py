@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ ANY = "999999"  # percent by which the windows may be apart
 STRETCH = 1.2  # its windows are longer than it is told
 WARM_UPS, WARM_S = 5, 2.0  # runs that do not count, at most, and how long each is
 STEADY = 1.2  # a run that is not so many times as fast as the one before is the last
+WIDENED = (1, 3, 9)  # times as long windows, if nothing is answered in one
 PROTOCOLS = ("http", "grpc")
 
 
@@ -30,7 +31,7 @@ class Load:
         service: the model that is asked.
         url: of the server, http:// or grpc://.
         data: requests in perf_analyzer's form.
-        seconds: that are measured at each concurrency.
+        seconds: that are measured at each concurrency; more where that is too short for an answer.
         timeout_s: that requests may take longer than that.
     """
 
@@ -133,7 +134,7 @@ def _warm_up(load: Load, concurrency: int) -> None:
     before = 0.0
     for _ in range(WARM_UPS):
         try:
-            rate = _measure(load, concurrency).throughput
+            rate = _run(load, concurrency).throughput
         except NoAnswer:  # it is still busy with what it does once
             continue
         if rate <= before * STEADY:
@@ -142,5 +143,13 @@ def _warm_up(load: Load, concurrency: int) -> None:
 
 
 def _measure(load: Load, concurrency: int) -> Point:
+    """In windows that are long enough for an answer."""
+    for times in WIDENED[:-1]:
+        with suppress(NoAnswer):
+            return _run(replace(load, seconds=times * load.seconds), concurrency)
+    return _run(replace(load, seconds=WIDENED[-1] * load.seconds), concurrency)
+
+
+def _run(load: Load, concurrency: int) -> Point:
     export, report = measure(arguments(load, concurrency), load.seconds * STRETCH + load.timeout_s)
     return read_point(concurrency, export, report, load.service)

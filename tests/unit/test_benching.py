@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,10 +122,26 @@ def test_a_server_is_asked_until_it_gets_no_faster(
             raise NoAnswer("nothing")
         return Point(concurrency, 1, rate, 1.0, 1.0, 1.0, 0.0, ())
 
-    monkeypatch.setattr("trident.benching._measure", measured)
+    monkeypatch.setattr("trident.benching._run", measured)
     points = bench(LOAD, [1, 8], lambda done: None)
     assert [point.concurrency for point in points] == [1, 8]
     assert asked == [(8, 2.0)] * runs + [(1, 3.6), (8, 3.6)]
+
+
+def test_windows_without_an_answer_are_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def slow(load: Load, concurrency: int) -> Point:
+        asked.append(load.seconds)
+        if load.seconds < 10:
+            raise NoAnswer("nothing")
+        return Point(concurrency, 1, 0.1, 1.0, 1.0, 1.0, 0.0, ())
+
+    monkeypatch.setattr("trident.benching._run", slow)
+    (point,) = bench(LOAD, [4], lambda done: None)
+    assert (point.throughput, asked[-2:]) == (0.1, [3.6, pytest.approx(10.8)])
+    with pytest.raises(NoAnswer):
+        bench(replace(LOAD, seconds=1), [4], lambda done: None)
 
 
 def test_the_picture_is_drawn_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
