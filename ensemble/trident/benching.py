@@ -2,21 +2,24 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from trident_client import Client
 
 from trident.errors import BenchError
-from trident.perf_analyzer import measure
+from trident.perf_analyzer import NoAnswer, measure
 from trident.perf_inputs import check_input_data, check_takes_texts, read_texts, write_texts
 from trident.perf_report import Point, read_point
 
 WINDOWS = 3  # perf_analyzer takes as many, at least
 ANY = "999999"  # percent by which the windows may be apart
 STRETCH = 1.2  # its windows are longer than it is told
+WARM_UPS, WARM_S = 5, 2.0  # runs that do not count, at most, and how long each is
+STEADY = 1.2  # a run that is not so many times as fast as the one before is the last
+WIDENED = (1, 3, 9)  # times as long windows, if nothing is answered in one
 PROTOCOLS = ("http", "grpc")
 
 
@@ -28,7 +31,7 @@ class Load:
         service: the model that is asked.
         url: of the server, http:// or grpc://.
         data: requests in perf_analyzer's form.
-        seconds: that are measured at each concurrency.
+        seconds: that are measured at each concurrency; more where that is too short for an answer.
         timeout_s: that requests may take longer than that.
     """
 
@@ -90,18 +93,18 @@ def check_target(url: str, service: str, timeout_s: float, *, of_texts: bool) ->
 def bench(load: Load, concurrencies: Sequence[int], on_point: Callable[[int], object]) -> list[Point]:
     """Measure a service at several concurrencies.
 
-    Before the first there is a run at the highest that does not count: what the server does for the first time, such
-    as compiling for a shape, is no figure of its throughput.
+    Before the first there are runs at the highest that do not count: what the server does for the first time, such as
+    compiling for a shape, is no figure of its throughput.
 
     Args:
         load: what is sent, and where.
         concurrencies: callers at once.
-        on_point: is told how many runs are done, with the one that does not count.
+        on_point: is told how many concurrencies are done, with those runs as one.
 
     Raises:
         TridentError: perf_analyzer is not to be had, or failed.
     """
-    _measure(load, max(concurrencies))
+    _warm_up(replace(load, seconds=min(load.seconds, WARM_S)), max(concurrencies))
     points = []
     for done, concurrency in enumerate(concurrencies, start=1):
         on_point(done)
@@ -126,6 +129,27 @@ def arguments(load: Load, concurrency: int) -> list[str]:
     ]
 
 
+def _warm_up(load: Load, concurrency: int) -> None:
+    """Ask until the server gets no faster."""
+    before = 0.0
+    for _ in range(WARM_UPS):
+        try:
+            rate = _run(load, concurrency).throughput
+        except NoAnswer:  # it is still busy with what it does once
+            continue
+        if rate <= before * STEADY:
+            return
+        before = rate
+
+
 def _measure(load: Load, concurrency: int) -> Point:
+    """In windows that are long enough for an answer."""
+    for times in WIDENED[:-1]:
+        with suppress(NoAnswer):
+            return _run(replace(load, seconds=times * load.seconds), concurrency)
+    return _run(replace(load, seconds=WIDENED[-1] * load.seconds), concurrency)
+
+
+def _run(load: Load, concurrency: int) -> Point:
     export, report = measure(arguments(load, concurrency), load.seconds * STRETCH + load.timeout_s)
     return read_point(concurrency, export, report, load.service)

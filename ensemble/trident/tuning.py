@@ -212,15 +212,15 @@ class Search:
     def _try(self, trial: Trial) -> Figures | None:
         began = self._clock()
         try:
-            return self._measure(trial.candidate)
+            figures = self._measure(trial.candidate)
         except Refused as error:
             trial.refused = str(error)
             return None
-        finally:
-            self._took_s.append(self._clock() - began)
+        self._took_s.append(self._clock() - began)
+        return figures
 
     def _has_time_for(self, measurements: int) -> bool:
-        longest_s = max(self._took_s[1:] or self._took_s)  # the first also builds
+        longest_s = max(self._took_s[1:] or self._took_s)  # the first also builds; refused ones say nothing of others
         return self._clock() + measurements * longest_s <= self._end
 
     def _ranked(self) -> list[Trial]:

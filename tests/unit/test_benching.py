@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from trident.bench_picture import check_picture, draw_bench
 from trident.benching import Load, arguments, bench, check_target, requests_file
 from trident.errors import BenchError, ScoringError
 from trident.machine import gpus
+from trident.perf_analyzer import NoAnswer
 from trident.perf_inputs import LIMIT, read_texts
 from trident.perf_report import Point
 
@@ -101,6 +103,45 @@ def test_what_perf_analyzer_complains_about_is_passed_on(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     with pytest.raises(BenchError, match=error):
         bench(Load("spam", LOAD.url, LOAD.data, seconds=0.1, timeout_s=0.5), [1], lambda done: None)
+
+
+@pytest.mark.parametrize(
+    ("rates", "runs"),
+    [([100, 105], 2), ([100, 90], 2), ([None, 20, 80, 120, 130], 5), ([None] * 9, 5), ([1, 2, 4, 8, 16, 32], 5)],
+)
+def test_a_server_is_asked_until_it_gets_no_faster(
+    monkeypatch: pytest.MonkeyPatch, rates: list[float | None], runs: int
+) -> None:
+    """None is a run in which nothing was answered."""
+    asked: list[tuple[int, float]] = []
+
+    def measured(load: Load, concurrency: int) -> Point:
+        asked.append((concurrency, load.seconds))
+        rate = rates[len(asked) - 1] if concurrency == 8 and len(asked) <= runs else 1.0
+        if rate is None:
+            raise NoAnswer("nothing")
+        return Point(concurrency, 1, rate, 1.0, 1.0, 1.0, 0.0, ())
+
+    monkeypatch.setattr("trident.benching._run", measured)
+    points = bench(LOAD, [1, 8], lambda done: None)
+    assert [point.concurrency for point in points] == [1, 8]
+    assert asked == [(8, 2.0)] * runs + [(1, 3.6), (8, 3.6)]
+
+
+def test_windows_without_an_answer_are_made_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def slow(load: Load, concurrency: int) -> Point:
+        asked.append(load.seconds)
+        if load.seconds < 10:
+            raise NoAnswer("nothing")
+        return Point(concurrency, 1, 0.1, 1.0, 1.0, 1.0, 0.0, ())
+
+    monkeypatch.setattr("trident.benching._run", slow)
+    (point,) = bench(LOAD, [4], lambda done: None)
+    assert (point.throughput, asked[-2:]) == (0.1, [3.6, pytest.approx(10.8)])
+    with pytest.raises(NoAnswer):
+        bench(replace(LOAD, seconds=1), [4], lambda done: None)
 
 
 def test_the_picture_is_drawn_where_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,20 @@ def test_a_refused_candidate_is_told_and_never_best() -> None:
     assert outcome.best.candidate.precision == "f32"
 
 
+def test_a_candidate_that_is_refused_late_leaves_time_for_the_others() -> None:
+    bench = Bench()
+
+    def formula(candidate: Candidate) -> float | str:
+        if candidate.accelerator == "xla":
+            bench.now += 120
+            return "it did not answer in time"
+        return rate(candidate)
+
+    bench.formula = formula
+    outcome = bench.search(seconds=400)
+    assert (outcome.sure, outcome.skipped) == (True, [])
+
+
 def test_the_service_as_it_is_must_run() -> None:
     with pytest.raises(Refused, match="it does not load"):
         Bench(lambda candidate: "it does not load").search()
