@@ -29,6 +29,9 @@ HOST = "127.0.0.1"  # release 24.10 predates security fixes of 2025; it must not
 PROTOCOLS = ("http", "grpc", "metrics")  # of tritonserver
 RESTRICTED = "shared-memory,model-repository,trace,logging"
 POLL_S = 0.05
+# Of each instance, for responses that are sent one by one and for calls of other models; Triton's own default, 32, is
+# paid again for each process that dies with requests, since release 24.10 never lets go of its instance.
+SENDING_THREADS = 8
 
 # What a machine without a GPU logs although all is well.
 NOISE = re.compile(r"cuda|nvml|dcgm|gpu metrics", re.IGNORECASE)
@@ -220,6 +223,7 @@ class Server:
             "--exit-on-error=false",  # we ask which models failed and why, and then decide
             f"--exit-timeout-secs={self._exit_timeout_s}",
             f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}",
+            f"--backend-config=python,thread-pool-size={SENDING_THREADS}",
             f"--http-restricted-api={RESTRICTED}:admin-key={self.admin_key}",
             f"--grpc-restricted-protocol={RESTRICTED}:admin-key={self.admin_key}",
             *(f"--{protocol}-address={HOST}" for protocol in PROTOCOLS),
