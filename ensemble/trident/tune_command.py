@@ -93,6 +93,7 @@ def _search(
         data = Path(folder) / "texts.json"
         write_texts(sent, data)
         trials = Trials(service, sent, data, Path(folder), goal, each, differing)
+        trials.prepare()
         start = Candidate.of(service.spec.serving)
         shown = _Progress(start, goal)
         search = Search(trials.measure, goal, this_machine(), time.monotonic, seconds, shown.show)

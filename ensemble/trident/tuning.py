@@ -183,7 +183,7 @@ class Search:
             for candidate in candidates:
                 if any(trial.candidate == candidate for trial in self.trials):
                     continue
-                if len(self.trials) > 1 and not self._has_time_for(1 + ROUNDS * (1 + FINALISTS)):
+                if len(self.trials) > 1 and not self._has_time_for(1 + ROUNDS * self._finalists(1)):
                     skipped.append(name)
                     break
                 self._explore(candidate)
@@ -219,8 +219,12 @@ class Search:
         self._took_s.append(self._clock() - began)
         return figures
 
+    def _finalists(self, more: int) -> int:
+        """How many would take turns if so many more candidates could be used."""
+        return 1 + min(FINALISTS, len(self._ranked()) + more)
+
     def _has_time_for(self, measurements: int) -> bool:
-        longest_s = max(self._took_s[1:] or self._took_s)  # the first also builds; refused ones say nothing of others
+        longest_s = max(self._took_s)  # refused ones say nothing of others
         return self._clock() + measurements * longest_s <= self._end
 
     def _ranked(self) -> list[Trial]:

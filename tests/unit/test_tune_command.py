@@ -24,6 +24,7 @@ def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
         return Figures(throughput, 3000 / throughput, 10.0)
 
     monkeypatch.setattr(Trials, "measure", measure)
+    monkeypatch.setattr(Trials, "prepare", lambda trials: None)
     monkeypatch.setattr("trident.trials.this_machine", lambda: Machine(2, 0, bf16=False, openvino=False))
     monkeypatch.setattr("trident.repository.probing.probe", lambda service, pipeline: True)
     monkeypatch.setattr("trident.perf_analyzer.version", lambda: "2.40.0")
