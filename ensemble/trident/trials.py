@@ -22,10 +22,9 @@ from trident.server.lifecycle import Server
 from trident.service import Service
 from trident.tuning import Figures, Goal, Refused
 
-COMPARED = 1000  # texts, at most
-REQUEST = 32  # texts in a request, where the service takes several
+COMPARED = 500  # texts, at most
 START_S = 180.0
-COMPARING_S = 60.0  # an accelerator that compiles for each shape may never come to an end
+COMPARING_S = 120.0  # an accelerator that compiles for each shape may never come to an end
 # What the backend's log says if another engine, or another precision, serves than was asked for.
 FALLBACKS = ("cannot serve this model, TensorFlow does", "so it computes in f32")
 
@@ -67,6 +66,14 @@ class Trials:
         self._agreeing: dict[tuple[str, str], float] = {}
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # else building leaves servers no memory on a GPU
 
+    def prepare(self) -> None:
+        """Build the service, which runs its model; later builds only change settings.
+
+        Raises:
+            TridentError: it cannot be built.
+        """
+        build(self._service, self._repository)
+
     def measure(self, candidate: Candidate) -> Figures:
         """Serve a candidate and measure it.
 
@@ -82,9 +89,9 @@ class Trials:
         try:
             with Server(self._repository, http_port=0, grpc_port=0, metrics_port=0, start_timeout_s=START_S) as server:
                 self._check_log(server)
-                self._check_answers(server.http_url, candidate)
                 load = Load(spec.name, server.http_url, self._data, self._seconds, timeout_s=60)
                 points = bench(load, self._callers, lambda done: None)
+                self._check_answers(server.http_url, candidate)
         except (ServerStartError, BenchError, ClientError) as error:
             raise Refused(str(error)) from None
         return Figures(points[-1].throughput, points[-1].p99_ms, points[0].p50_ms)
@@ -98,28 +105,26 @@ class Trials:
     def _check_answers(self, url: str, candidate: Candidate) -> None:
         """Once for each way of computing; how many instances do so changes nothing."""
         kind = (candidate.accelerator, candidate.precision)
+        looser = "bf16" if "bf16" in (candidate.precision, self._precision) else "f32"
         if kind not in self._agreeing:
             answers = self._ask(url)
             self._expected = self._expected or answers
-            loose = "bf16" if "bf16" in (candidate.precision, self._precision) else "f32"
-            self._agreeing[kind] = share_differing(answers, self._expected, TOLERANCES[loose])
+            self._agreeing[kind] = share_differing(answers, self._expected, TOLERANCES[looser])
         share = self._agreeing[kind]
         self.differing[candidate] = share
-        allowed = self._allowed if candidate.precision == "bf16" else ALLOWED["f32"]
+        allowed = self._allowed if looser == "bf16" else ALLOWED["f32"]
         if share > allowed:
             raise Refused(f"{share:.2%} of {len(self._texts)} texts get another answer; expected at most {allowed:.2%}")
 
     def _ask(self, url: str) -> Answers:
         name = self._service.spec.name
+        end = time.monotonic() + COMPARING_S
+        responses = []
         with Client(url, timeout_s=60) as client:
-            size = max(1, min(REQUEST, int(client.get_model_config(name)["max_batch_size"])))
-            responses = []
-            end = time.monotonic() + COMPARING_S
-            for start in range(0, len(self._texts), size):
+            for text in self._texts:  # one by one: these shapes an accelerator has compiled for the lone caller
                 if time.monotonic() > end:
                     raise Refused(f"it did not answer {len(self._texts)} texts within {COMPARING_S:g} s")
-                encoded = [[text.encode()] for text in self._texts[start : start + size]]
-                responses.append(client.infer_tensors(name, {TEXT: np.array(encoded, object)}))
+                responses.append(client.infer_tensors(name, {TEXT: np.array([[text.encode()]], object)}))
         return read_answers(responses)
 
 

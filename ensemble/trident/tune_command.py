@@ -50,7 +50,7 @@ def tune(
 
     It serves the service with one setting changed after the other, on a server of its own, and measures each with
     perf_analyzer: accelerator and precision, instances and threads, queue delay, batch size. The best two and the
-    service as it is then take turns twice. What wins by 5 % or more is written into service.toml and built.
+    service as it is then take turns twice. What wins by 5 % or more both times is written into service.toml and built.
     """  # noqa: D301 - click's mark for lines that stay as they are
     from trident.bench_picture import check_picture, draw_trials
     from trident.machine import cores, cpu_model
@@ -93,6 +93,7 @@ def _search(
         data = Path(folder) / "texts.json"
         write_texts(sent, data)
         trials = Trials(service, sent, data, Path(folder), goal, each, differing)
+        trials.prepare()
         start = Candidate.of(service.spec.serving)
         shown = _Progress(start, goal)
         search = Search(trials.measure, goal, this_machine(), time.monotonic, seconds, shown.show)
@@ -140,18 +141,19 @@ def _apply(service: "Service", changes: dict[str, Any], repository: Path) -> lis
 def _verdict(outcome: "Outcome", goal: "Goal") -> str:
     if len(outcome.trials) < 2:
         return "nothing else could be tried; the settings stay"
-    best, gain = outcome.best.candidate.described(outcome.untuned.candidate), outcome.gain
+    best = outcome.best.candidate.described(outcome.untuned.candidate)
+    gains = " and ".join(f"{gain:+.0%}" for gain in outcome.gains)
     skipped = f" There was no time for: {', '.join(outcome.skipped)}." if outcome.skipped else ""
     if not outcome.sure:
         return f"too little time to measure the best again, so the settings stay; allow more --minutes.{skipped}"
     if not outcome.pays(goal):
-        found = "nothing is better" if outcome.best is outcome.untuned else f"{best} gains {gain:.1%}"
-        return f"{found}; below 5 % the settings stay.{skipped}"
+        found = "nothing is better" if outcome.best is outcome.untuned else f"{best} gains {gains} in two rounds"
+        return f"{found}; what does not gain 5 % in both is not taken: the settings stay.{skipped}"
     what = "latency of a lone caller" if goal.latency else f"requests/s of {goal.concurrency} callers"
     bound = (
         "" if goal.keeps(outcome.best.figures) else f" No settings keep p99 within {goal.p99_ms:g} ms; this is nearest."
     )
-    return f"{best}: {gain:+.0%} ({what}, two rounds in turns).{bound}{skipped}"
+    return f"{best}: {gains} in two rounds ({what}).{bound}{skipped}"
 
 
 def _print_trials(outcome: "Outcome", goal: "Goal", shares: dict[Any, float]) -> None:
@@ -186,7 +188,7 @@ def _record(
         | {"figures": None if trial.refused else asdict(trial.figures), "differing": shares.get(trial.candidate)}
         for trial in outcome.trials
     ]
-    result = {"gain": outcome.gain, "sure": outcome.sure, "skipped": outcome.skipped, "changes": changes}
+    result = {"gains": outcome.gains, "sure": outcome.sure, "skipped": outcome.skipped, "changes": changes}
     return (
         found | {"service": name, "command": shlex.join(sys.argv), "goal": asdict(goal)} | result | {"trials": trials}
     )

@@ -101,14 +101,14 @@ class Outcome:
     Attributes:
         trials: all that was measured, the untuned first.
         best: the winner of the rounds, which may be the untuned.
-        gain: of the best over the untuned, the median of the rounds.
+        gains: of the best over the untuned, one a round; without rounds, that of the search.
         skipped: kinds of settings that there was no time for.
         sure: whether the rounds were held.
     """
 
     trials: list[Trial]
     best: Trial
-    gain: float
+    gains: list[float]
     skipped: list[str]
     sure: bool
 
@@ -118,11 +118,11 @@ class Outcome:
         return self.trials[0]
 
     def pays(self, goal: Goal) -> bool:
-        """Whether the best is worth a change."""
+        """Whether the best is worth a change, by its worst round: a busy minute must not make the decision."""
         if self.best is self.untuned or not self.sure:
             return False
         mended = goal.keeps(self.best.figures) and not goal.keeps(self.untuned.figures)
-        return mended or self.gain >= LEAST_GAIN
+        return mended or min(self.gains) >= LEAST_GAIN
 
 
 class Search:
@@ -170,9 +170,9 @@ class Search:
         if len(finalists) > 1 and self._has_time_for(ROUNDS * len(finalists)):
             self._hold_rounds(finalists)
         usable = [untuned, *(trial for trial in finalists[1:] if not trial.refused)]
-        best = max(usable, key=lambda trial: self._goal.rank(trial.figures))
+        best = max(usable, key=lambda trial: (self._goal.keeps(trial.figures), min(self._gains(trial, untuned))))
         sure = len(best.rounds) == len(untuned.rounds) == ROUNDS
-        return Outcome(self.trials, best, self._gain(best, untuned), skipped, sure)
+        return Outcome(self.trials, best, self._gains(best, untuned), skipped, sure)
 
     def _explore_stages(self, start: Candidate) -> list[str]:
         """One kind of setting after the other, each on top of the best so far; returns those left out."""
@@ -183,7 +183,7 @@ class Search:
             for candidate in candidates:
                 if any(trial.candidate == candidate for trial in self.trials):
                     continue
-                if len(self.trials) > 1 and not self._has_time_for(1 + ROUNDS * (1 + FINALISTS)):
+                if len(self.trials) > 1 and not self._has_time_for(1 + ROUNDS * self._finalists(1)):
                     skipped.append(name)
                     break
                 self._explore(candidate)
@@ -219,8 +219,12 @@ class Search:
         self._took_s.append(self._clock() - began)
         return figures
 
+    def _finalists(self, more: int) -> int:
+        """How many would take turns if so many more candidates could be used."""
+        return 1 + min(FINALISTS, len(self._ranked()) + more)
+
     def _has_time_for(self, measurements: int) -> bool:
-        longest_s = max(self._took_s[1:] or self._took_s)  # the first also builds; refused ones say nothing of others
+        longest_s = max(self._took_s)  # refused ones say nothing of others
         return self._clock() + measurements * longest_s <= self._end
 
     def _ranked(self) -> list[Trial]:
@@ -231,8 +235,8 @@ class Search:
     def _best(self) -> Trial:
         return max([self.trials[0], *self._ranked()], key=lambda trial: self._goal.rank(trial.figures))
 
-    def _gain(self, best: Trial, untuned: Trial) -> float:
+    def _gains(self, trial: Trial, untuned: Trial) -> list[float]:
         """Round by round, since what slows one candidate down slows the next, too."""
-        if not best.rounds or not untuned.rounds:
-            return self._goal.gain(best.figures, untuned.figures)
-        return median(self._goal.gain(*pair) for pair in zip(best.rounds, untuned.rounds, strict=False))
+        if not trial.rounds or not untuned.rounds:
+            return [self._goal.gain(trial.figures, untuned.figures)]
+        return [self._goal.gain(*pair) for pair in zip(trial.rounds, untuned.rounds, strict=False)]

