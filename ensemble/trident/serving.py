@@ -17,6 +17,9 @@ from trident.service import STEPS
 
 POLL_S = 0.1
 ASK_S = 30.0
+# For versions of steps, which nobody asks any more: if a process dies while it is unloaded, Triton 24.10 may call the
+# version UNLOADING for ever.
+UNLOAD_S = 60.0
 GONE = ("UNAVAILABLE", None)  # states of a version that is not loaded
 SPECIMEN = b"hello"  # what a text is in a made-up request
 
@@ -89,27 +92,27 @@ class ServedService:
             with contextlib.suppress(ClientError):  # it is gone, or another version is broken, too: no more can be done
                 self._client.load_model(model)
         with contextlib.suppress(ClientError):
-            self._wait_until_alone({*steps}, set().union(*(named(texts[step]) for step in steps)))
+            self._wait_until_alone({*steps}, set().union(*(named(texts[step]) for step in steps)), UNLOAD_S)
 
     def has_replaced(self, version: int) -> bool:
         """Wait until all requests that other versions of the ensemble took are answered; False if that takes long."""
-        return self._wait_until_alone({self._name}, {version})
+        return self._wait_until_alone({self._name}, {version}, self._client.timeout_s)
 
     def unload_others(self, steps: Sequence[str], loaded: Iterable[int]) -> bool:
         """Load the steps' configs that lie in the repository, and wait until all versions but these are gone.
 
         Returns:
-            Whether they are, before the client's time is over.
+            Whether they are, after UNLOAD_S at the latest.
         """
         try:
             for step in steps:
                 self._client.load_model(step)
-            return self._wait_until_alone({*steps}, loaded)
+            return self._wait_until_alone({*steps}, loaded, UNLOAD_S)
         except ClientError:  # it is gone, or cannot load again what it serves; the release is none the less done
             return False
 
-    def _wait_until_alone(self, models: set[str], versions: Iterable[int]) -> bool:
-        end = time.monotonic() + self._client.timeout_s
+    def _wait_until_alone(self, models: set[str], versions: Iterable[int], within_s: float) -> bool:
+        end = time.monotonic() + within_s
         while True:
             there = {version for name, version, state, _ in self._index() if name in models and state not in GONE}
             if there <= {*map(str, versions)}:
