@@ -74,8 +74,10 @@ def test_the_excess_is_refused_at_once_and_no_work_is_wasted(guarded: Server, ur
         assert len(ends["refused"]) > FLOOD / 4
         assert reasons == {"N requests wait, and N may (max_queue_size); try again later"}
         assert min(ends["refused"]) < max(ends["answered"])  # not when all is over
-        assert asked(guarded, "behind", "nv_inference_count") - before == len(ends["answered"])
         assert becomes(lambda: asked(guarded, "behind", "nv_inference_pending_request_count") == 0)
+        # Triton counts an inference when its answer is on the way already.
+        assert becomes(lambda: asked(guarded, "behind", "nv_inference_count") - before >= len(ends["answered"]))
+        assert asked(guarded, "behind", "nv_inference_count") - before == len(ends["answered"])
         assert client.infer_tensors("guarded", X)["y"].tolist() == X["x"].tolist()
 
 
