@@ -23,7 +23,6 @@ from trident.service import Service
 from trident.tuning import Figures, Goal, Refused
 
 COMPARED = 500  # texts, at most
-START_S = 180.0
 COMPARING_S = 120.0  # an accelerator that compiles for each shape may never come to an end
 # What the backend's log says if another engine, or another precision, serves than was asked for.
 FALLBACKS = ("cannot serve this model, TensorFlow does", "so it computes in f32")
@@ -87,7 +86,7 @@ class Trials:
         if build(changed, self._repository).pending:
             release(spec.name, self._repository)
         try:
-            with Server(self._repository, http_port=0, grpc_port=0, metrics_port=0, start_timeout_s=START_S) as server:
+            with Server(self._repository, http_port=0, grpc_port=0, metrics_port=0) as server:
                 self._check_log(server)
                 load = Load(spec.name, server.http_url, self._data, self._seconds, timeout_s=60)
                 points = bench(load, self._callers, lambda done: None)
