@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from trident_client import Client, ClientError, InvalidRequest, ServerError
 from triton_tensorflow.signatures import DATA_TYPES
 
+from trident.bytecode import write_bytecode
 from trident.pins import Texts, data_type, named, parse, with_version
 from trident.service import STEPS
 
@@ -66,6 +67,7 @@ class ServedService:
         *steps, ensemble = texts
         for step in steps:
             if not self._client.is_model_ready(step, str(version)):
+                write_bytecode(self._repository / step / str(version))
                 self._client.load_model(step, with_version(texts[step], version))
             if not self._client.is_model_ready(step, str(version)):
                 raise ServerError(f"the server loaded {step} without version {version}")

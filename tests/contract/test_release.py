@@ -27,6 +27,7 @@ from trident.server.stubs import Stub, find_stubs
 from trident_client import Client, Retry
 
 WAIT_S = 60
+RELEASES = 3
 TEXT = {"text": np.array([[b"hello"]], object)}
 PATIENT = Retry(attempts=1000, lost_answers=True, attempt_timeout_s=5)
 
@@ -99,7 +100,7 @@ def callers(server: Server, request: pytest.FixtureRequest) -> Iterator[Callers]
 
 
 def released(server: Server) -> int:
-    with Client(server.grpc_url) as client:
+    with Client(server.grpc_url, retry=PATIENT, timeout_s=WAIT_S) as client:
         return int(client.infer_tensors("marked", TEXT)["marks"][0, 0])
 
 
@@ -114,20 +115,49 @@ def wait_for(callers: Callers, mark: int) -> None:
     until(lambda: callers.answers[mark, mark, mark], lambda: f"no answer of {mark}: {callers.answers}")
 
 
+def health(server: Server) -> dict[str, Any]:
+    return read_health(server.ports["health"], 10)
+
+
+def tritonserver(server: Server) -> int:
+    (pid,) = (line.partition(":")[0] for line in processes(server.shm_prefix) if "bin/tritonserver --" in line)
+    return int(pid)
+
+
 def stubs(server: Server) -> list[Stub]:
     """The processes of models that run."""
-    (tritonserver,) = (line.partition(":")[0] for line in processes(server.shm_prefix) if "bin/tritonserver --" in line)
-    return find_stubs(int(tritonserver), server.model_repository.resolve())
+    return find_stubs(tritonserver(server), server.model_repository.resolve())
 
 
 def regions(server: Server) -> int:
     return len(list(SHARED_MEMORY.glob(f"{server.shm_prefix}*")))
 
 
+def restart(server: Server) -> None:
+    """Kill tritonserver, and wait until the supervisor has started it again."""
+    restarts = health(server)["restarts"].get("tritonserver", 0)
+    os.kill(tritonserver(server), signal.SIGKILL)
+    until(lambda: health(server)["restarts"].get("tritonserver", 0) > restarts, lambda: "nobody noticed")
+    until(lambda: health(server)["ready"], lambda: "it does not come back")
+
+
+def release_in_the_end(server: Server, trident: RunTrident, *where: object) -> None:
+    """Release the newest version; while a process died with requests in it, tritonserver 24.10 may die of a load."""
+    refused: list[str] = []
+    while len(refused) < RELEASES:
+        until(lambda: health(server)["ready"], lambda: "it is not mended")
+        before, result = released(server), trident("release", "marked", *where)
+        if result.returncode == 0:
+            return
+        refused.append(result.stderr)
+        assert ("serves on" in result.stderr, released(server)) == (True, before), refused
+    pytest.fail(f"refused {RELEASES} times: {refused}")
+
+
 def test_under_load_a_release_and_a_rollback_fail_no_request_and_mix_no_versions(
     marked: Marked, server: Server, callers: Callers, trident: RunTrident
 ) -> None:
-    before = released(server)
+    before, serving = released(server), stubs(server)
     wait_for(callers, before)
     built, mark = marked.build()
     assert (built.pending, released(server)) == (True, before), "a build changes nothing that is served"
@@ -138,6 +168,7 @@ def test_under_load_a_release_and_a_rollback_fail_no_request_and_mix_no_versions
     assert (said["version"], said["before"], said["servers"]) == (built.version, built.released, [server.grpc_url])
     wait_for(callers, mark)
     assert released(server) == mark
+    assert {*serving} <= {*stubs(server)}, "the version before was not loaded anew"
     result = trident("rollback", "marked", *where)
     assert result.returncode == 0, result.stderr
     assert released(server) == before
@@ -159,14 +190,13 @@ def test_versions_no_longer_kept_leave_memory_and_disk_and_a_process_that_dies_m
         until(lambda: len(stubs(server)) > len(former), lambda: "nothing is loaded")
         os.kill(next(stub.pid for stub in former if stub.model == "marked_postprocess"), signal.SIGKILL)
         _, errors = releasing.communicate()
-    until(lambda: read_health(server.ports["health"], 10)["ready"], lambda: "it is not mended")
-    if releasing.returncode:  # it missed the process: all must be as it was, and the next release can be done
+    if releasing.returncode:  # it missed the process
         assert (f"version {built.released} serves on" in errors, released(server)) == (True, before), errors
-        assert trident("release", "marked", *where).returncode == 0
+        release_in_the_end(server, trident, *where)
     assert released(server) == mark
     built_next, mark_next = marked.build()
-    result = trident("release", "marked", *where)
-    assert result.returncode == 0, result.stderr
+    release_in_the_end(server, trident, *where)
+    assert released(server) == mark_next
     callers.end()
     assert callers.errors == []
     assert set(callers.answers) == {(before,) * 3, (mark,) * 3, (mark_next,) * 3}
@@ -182,6 +212,8 @@ def test_versions_no_longer_kept_leave_memory_and_disk_and_a_process_that_dies_m
         assert {path.name for path in (marked.repository / model).iterdir()} == {*kept, "config.pbtxt"}
     rows = json.loads(trident("models", "--json", "--url", server.http_url).stdout)
     assert {row["state"] for row in rows} == {"READY"}, "versions that are gone are not listed"
+    restart(server)  # other tests had better have one that holds no lost request
+    assert (released(server), {stub.version for stub in stubs(server)}) == (mark_next, kept)
 
 
 def test_a_version_that_does_not_load_warm_up_or_answer_is_refused_and_the_old_one_serves_on(

@@ -19,6 +19,7 @@ from typing import IO
 
 from trident_client import Client, ClientError, Forbidden
 
+from trident.bytecode import write_bytecode
 from trident.errors import ServerStartError
 from trident.server.embedded import assemble_backends, find_tritonserver
 from trident.server.health import PATH
@@ -157,6 +158,8 @@ class Server:
         self.models = self.models or _find_models(self.model_repository)
         running_servers()  # cleans up after servers that were killed
         remove_old_logs()
+        for model in self.models:
+            write_bytecode(self.model_repository / model)
         self.ports = _choose_ports(self.ports)
         try:
             self._start()
