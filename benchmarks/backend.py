@@ -7,14 +7,12 @@ is the service `spam`: `--service FOLDER`, else services/spam, else it is traine
 import argparse
 import json
 import os
-import platform
 import shlex
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,10 @@ import sections.memory
 import sections.openvino
 import sections.overhead
 import sections.ragged
-from report import cores, cpu_model
 from sections.common import Figure, Options, Result, say
 from sections.picture import draw
 from trident.datasets import read_dataset
+from trident.machine import bf16_flags, cores, describe
 from trident.service import load_service
 from trident.stages.text.preprocess import Settings, TextPreprocessor
 
@@ -90,20 +88,10 @@ def prepared(arguments: argparse.Namespace) -> Iterator[Options]:
 
 def surroundings() -> dict[str, Any]:
     """The machine, the versions and the command line."""
-    names = ("trident-serving", "tensorflow", "keras", "nvidia-pytriton", "tritonclient", "numpy", "openvino")
-    return {
-        "machine": {"cpu": cpu_model(), "cores": cores(), "system": platform.platform(), "load": os.getloadavg()[0]},
-        "bf16 flags": sections.openvino.bf16_flags(),
-        "versions": {"python": platform.python_version(), "triton": TRITON} | {name: _version(name) for name in names},
-        "command": shlex.join(sys.argv),
-    }
-
-
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
+    found = describe()
+    found["machine"]["load"] = os.getloadavg()[0]
+    found["versions"]["triton"] = TRITON
+    return found | {"bf16 flags": bf16_flags(), "command": shlex.join(sys.argv)}
 
 
 def show(section: str, result: Result) -> None:

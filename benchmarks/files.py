@@ -15,8 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from report import cores, cpu_model
 from trident.datasets import read_dataset
+from trident.machine import title
 from trident.server.lifecycle import Server
 from trident_client import Client
 
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=1536, help="in a round")
     parser.add_argument("--rounds", type=int, default=5, help="of each")
     options = parser.parse_args()
-    print(f"{cpu_model()}, {cores()} cores; {shlex.join(sys.argv)}")
+    print(f"{title()}; {shlex.join(sys.argv)}")
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         write_inputs(folder, options.texts)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from processes import tritonserver_of
-from report import cores, cpu_model
+from trident.machine import title
 from trident.server.health import read_health
 from trident.server.lifecycle import Server
 from trident.server.stubs import find_stubs
@@ -145,7 +145,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(told))
         return
-    print(f"{cpu_model()}, {cores()} cores; {shlex.join(sys.argv)}")
+    print(f"{title()}; {shlex.join(sys.argv)}")
     print(f"{told['kills']} kills, {told['callers']} callers: {told['answered']} answered, {len(told['lost'])} lost")
     print(f"a model serves again after {told['recovery_median_s']} s (median), {told['recovery_worst_s']} s (worst)")
     print(f"another model without retries: {told['neighbour_answered']} answered, {len(told['neighbour_lost'])} lost")

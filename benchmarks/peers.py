@@ -9,7 +9,6 @@ Servers take turns: in each round each is started, compared with the answers in 
 
 import argparse
 import json
-import platform
 import shlex
 import signal
 import subprocess
@@ -17,7 +16,6 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +24,16 @@ from comparison.bounds import Process
 from comparison.environments import EnvironmentFailed, environment, versions
 from comparison.picture import draw
 from comparison.points import evaluate
-from comparison.processes import adopt_orphans, memory_mb
+from comparison.processes import adopt_orphans, memory_mb, with_descendants
 from comparison.repositories import build_repository, instances, variant
 from comparison.results import LOADS, MANY, TINY_LOADS, Bounds, Results, Row, without_nan
 from comparison.rounds import BATCH_TEXTS, Bench, Model, ask
 from comparison.servers import ACCELERATED, OURS, PEER, Server, ours, peers
 from comparison.table import markdown
 from comparison.trivial import measure_generator
-from report import cores, cpu_model
 from tokenizers import Tokenizer
 from trident.datasets import read_dataset
+from trident.machine import cores, describe, title
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data" / "sms_spam.tsv"
@@ -72,7 +70,7 @@ def make_model(service: Path, servers: list[Server], work: Path) -> Model:
         }
     built = build_repository(service, work / "built")
     repositories = {
-        server.name: variant(built, service.name, server, work / f"repository{number}")
+        server.name: variant(built, service, server, work / f"repository{number}")
         for number, server in enumerate(servers)
         if server.kind != PEER
     }
@@ -84,7 +82,7 @@ def measure_bounds(service: Path, model: Model, bounds: Bounds, seconds: float) 
     short, mixed = (model.texts[kind].texts for kind in ("short", "mixed"))
     with Process(service, cores()) as process:
         bounds.start_s.append(process.start_s)
-        bounds.memory_mb.append(memory_mb(process.pid))
+        bounds.memory_mb.append(memory_mb(with_descendants(process.pid)))
         one = process.ask("one by one", texts=short, seconds=seconds)
         bounds.one_rate.append(one["rate"])
         bounds.one_ms.append(one["p50_ms"])
@@ -160,10 +158,7 @@ def report(options: argparse.Namespace, work: Path) -> tuple[Results, dict[str, 
     measure_main(bench, model, servers, results, options.rounds)
     if options.tiny:
         measure_tiny(bench, servers, results, options.rounds)
-    names = ("trident-serving", "tensorflow", "openvino", "nvidia-pytriton", "numpy", "tokenizers")
-    described = {
-        "machine": {"cpu": cpu_model(), "cores": cores(), "system": platform.platform()},
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in names},
+    described = describe() | {
         "peers": {server.folder: versions(server.folder) for server in servers if server.folder},
         "command": shlex.join(sys.argv),
         "generator": generator,
@@ -223,14 +218,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         results, described = report(options, Path(work))
     points = evaluate(results)
-    title = f"{described['machine']['cpu']}, {cores()} cores; {options.rounds} rounds of {options.seconds:g} s"
-    print(f"{title}\n\n{_told(described['generator'])}\n")
+    heading = f"{title()}; {options.rounds} rounds of {options.seconds:g} s"
+    print(f"{heading}\n\n{_told(described['generator'])}\n")
     print(markdown(results, points), flush=True)
     if options.json:
         figures = described | results.plain() | {"points": [asdict(point) for point in points]}
         options.json.write_text(json.dumps(without_nan(figures), indent=2) + "\n", encoding="utf-8")
     if options.picture:
-        draw(results, title, options.picture)
+        draw(results, heading, options.picture)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,16 @@ Run `make demo` first, then `make bench`; nothing here gates a test. `--json FIL
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from trident.datasets import read_dataset
+from trident.machine import describe
 from trident.savedmodel import load_model
 from trident.server.lifecycle import Server
 from trident.service import load_service
@@ -84,27 +82,13 @@ def report() -> dict[str, Any]:
     """All figures, with the machine and the versions."""
     services, repository = ROOT / "services", ROOT / "model_repository"
     start, stop = start_and_stop_s(repository)
-    names = ("trident-serving", "tensorflow", "keras", "nvidia-pytriton", "tritonclient", "numpy")
-    return {
-        "machine": {"cpu": cpu_model(), "cores": cores(), "system": platform.platform()},
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in names},
+    return describe() | {
         "trident --help, s": command_s("-m", "trident", "--help"),
         "import trident_client, s": command_s("-c", "import trident_client"),
         "start to READY, s": start,
         "stop, s": stop,
         "one text, ms": request_ms(services / "spam", repository),
     }
-
-
-def cpu_model() -> str:
-    """The processor as Linux names it."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def main() -> None:

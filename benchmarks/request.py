@@ -6,41 +6,35 @@ build of the service. Callers in a closed loop send one short text each over HTT
 
 import argparse
 import json
-import os
 import shlex
 import sys
 from collections import Counter
 from pathlib import Path
 
 from comparison.load import closed_loop, post, summarize
+from comparison.processes import cpu_s
 from comparison.texts import short
 from processes import tritonserver_of
-from report import cores, cpu_model
 from tokenizers import Tokenizer
 from trident.datasets import read_dataset
+from trident.machine import title
 from trident.server.lifecycle import Server
 from trident.server.stubs import find_stubs
+from trident.service import STEPS
 from trident_client import Client
 
 ROOT = Path(__file__).parent.parent
-TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 WARM_S = 3.0
-STEPS = ("preprocess", "model", "postprocess")
 QUEUE, COMPUTE = "queue", "compute_infer"
 
 
 def processor_ms(server: Server) -> Counter[str]:
-    """Milliseconds of processor time by process name; those of one model are added up.
-
-    Source: proc(5), /proc/PID/stat fields 14 (utime) and 15 (stime).
-    """
-    group = tritonserver_of(server)
-    named = {group: "tritonserver"}
-    named |= {stub.pid: stub.model for stub in find_stubs(group, server.model_repository.resolve())}
+    """Milliseconds of processor time by process name; those of one model are added up."""
+    tritonserver = tritonserver_of(server)
     spent: Counter[str] = Counter()
-    for pid, name in named.items():
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        spent[name] += (int(fields[11]) + int(fields[12])) * TICK_MS  # type: ignore[assignment]
+    spent["tritonserver"] = 1e3 * cpu_s([tritonserver])  # type: ignore[assignment]
+    for stub in find_stubs(tritonserver, server.model_repository.resolve()):
+        spent[stub.model] += 1e3 * cpu_s([stub.pid])  # type: ignore[assignment]
     return spent
 
 
@@ -95,7 +89,7 @@ def main() -> None:
     texts = short([example.text for example in data.examples], lambda text: len(tokenizer.encode(text).ids)).texts
     with Server(options.model_repository, http_port=0, grpc_port=0, metrics_port=0) as server:
         found = [measure(server, options.service, texts, callers, options.seconds) for callers in options.callers]
-    print(f"{cpu_model()}, {cores()} cores; {shlex.join(['benchmarks/request.py', *sys.argv[1:]])}\n")
+    print(f"{title()}; {shlex.join(['benchmarks/request.py', *sys.argv[1:]])}\n")
     print("| |" + "".join(f" {callers} callers |" for callers in options.callers))
     print("|---|" + "---|" * len(found))
     for name in found[0]:

@@ -27,8 +27,8 @@ from typing import Any
 import grpc
 from healing import CALL_S, RIDE_OUT, kill
 from processes import held
-from report import cores, cpu_model
 from trident.datasets import read_dataset
+from trident.machine import title
 from trident.server.lifecycle import Server
 from trident_client import Client, ClientError
 from tritonclient.grpc import service_pb2_grpc
@@ -271,7 +271,7 @@ def main() -> None:
     options = parser.parse_args()
     soak, seconds = soak_service(options)
     figures = compare(soak, seconds)
-    print(f"{cpu_model()}, {cores()} cores; {shlex.join(['benchmarks/soak.py', *sys.argv[1:]])}")
+    print(f"{title()}; {shlex.join(['benchmarks/soak.py', *sys.argv[1:]])}")
     print(f"{dict(soak.counts)}; recovery {statistics.median(soak.recoveries):.1f} s (median)")
     print(f"| | first {seconds / WINDOW / 60:.3g} minutes | last | ratio (goal: {GOAL}) |\n|---|---|---|---|")
     for name, row in figures.items():

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -39,24 +39,29 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def memory_mb(pid: int) -> float:
-    """Resident megabytes (10^6 bytes) of a process and all below it; what they share counts once (PSS)."""
+def memory_mb(pids: Iterable[int]) -> float:
+    """Resident megabytes (10^6 bytes) of processes; what they share counts once (PSS)."""
     total = 0
-    for process in [pid, *descendants(pid)]:
+    for pid in pids:
         with contextlib.suppress(OSError, StopIteration):  # it has ended, or is about to
-            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
             total += int(next(line for line in lines if line.startswith("Pss:")).split()[1])
     return total * 1024 / 1e6
 
 
-def cpu_s(pid: int) -> float:
-    """Seconds of processor time that a process and all below it have used."""
+def cpu_s(pids: Iterable[int]) -> float:
+    """Seconds of processor time that processes have used."""
     ticks = 0
-    for process in [pid, *descendants(pid)]:
+    for pid in pids:
         with contextlib.suppress(OSError):  # it has ended
-            fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
+            fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])  # proc(5): utime and stime
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def with_descendants(pid: int) -> list[int]:
+    """A process and all below it."""
+    return [pid, *descendants(pid)]
 
 
 @contextmanager

@@ -1,12 +1,16 @@
-"""Model repositories of ours: one that `trident build` writes, and copies of it with other settings of the model."""
+"""Model repositories of ours: one that `trident build` writes, and copies of it with other [serving] settings."""
 
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format
+from trident.releasing import release
+from trident.repository import build
+from trident.service import load_service
 from tritonclient.grpc import model_config_pb2 as pb
 
 from comparison.servers import Server
@@ -19,39 +23,28 @@ def build_repository(service: Path, folder: Path) -> Path:
     return folder
 
 
-def variant(built: Path, service: str, server: Server, folder: Path) -> Path:
+def variant(built: Path, service: Path, server: Server, folder: Path) -> Path:
     """A copy with the instances, threads and accelerator of a server; as built if it asks for nothing.
 
     Args:
         built: the repository.
-        service: its name.
+        service: the service folder that it was built from.
         server: what asks.
-        folder: of the copy; large files are links to the same content.
+        folder: of the copy; its files are links to the same content, and builds replace files whole.
     """
     shutil.copytree(built, folder, copy_function=os.link)
     if server.processes:
-        file, config = _config(folder, service)
-        _change(config, server)
-        file.unlink()
-        file.write_text(text_format.MessageToString(config), encoding="utf-8")
+        serving: dict[str, Any] = {"model_instances": server.processes, "threads": server.threads}
+        if server.precision:
+            serving |= {"accelerator": "openvino", "precision": server.precision}
+        changed = load_service(service).with_serving(serving)
+        if build(changed, folder).pending:
+            release(changed.spec.name, folder)
     return folder
 
 
 def instances(repository: Path, service: str) -> int:
     """How many processes have the model of a service."""
-    return int(_config(repository, service)[1].instance_group[0].count)
-
-
-def _config(repository: Path, service: str) -> tuple[Path, pb.ModelConfig]:
     file = repository / f"{service}_model" / "config.pbtxt"
-    return file, text_format.Parse(file.read_text(encoding="utf-8"), pb.ModelConfig())
-
-
-def _change(config: pb.ModelConfig, server: Server) -> None:
-    config.instance_group[0].count = server.processes
-    config.parameters["TF_NUM_INTRA_THREADS"].string_value = str(server.threads)
-    if server.precision:
-        del config.optimization.execution_accelerators.cpu_execution_accelerator[:]
-        accelerator = config.optimization.execution_accelerators.cpu_execution_accelerator.add(name="openvino")
-        accelerator.parameters["PRECISION"] = server.precision
-        accelerator.parameters["NUM_THREADS"] = str(server.threads)
+    config = text_format.Parse(file.read_text(encoding="utf-8"), pb.ModelConfig())
+    return int(config.instance_group[0].count)

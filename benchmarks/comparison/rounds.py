@@ -10,7 +10,7 @@ from subprocess import Popen
 
 from comparison.environments import environment
 from comparison.load import HOST, Sample, measure, post
-from comparison.processes import cpu_s, free_port, memory_mb, running
+from comparison.processes import cpu_s, free_port, memory_mb, running, with_descendants
 from comparison.results import BATCH, Load, Row
 from comparison.servers import ACCELERATED, PEER, THIS_ENVIRONMENT, Answer, Place, Server
 from comparison.texts import Texts
@@ -114,7 +114,7 @@ class Bench:
                     row.samples.setdefault(load.name, []).append(sample)
                 if server.kind != PEER and loads[0].name.startswith("short"):
                     row.samples.setdefault(BATCH, []).append(self._batch(server, place.port, model.texts["short"]))
-                row.memory_mb.append(memory_mb(process.pid))
+                row.memory_mb.append(memory_mb(with_descendants(process.pid)))
                 extra(server, place.port)
 
     def _load(self, server: Server, port: int, texts: Texts, load: Load) -> Sample:
@@ -167,10 +167,10 @@ def _wait_until_ready(server: Server, port: int, process: "Popen[bytes]", text: 
 def _settle(process: "Popen[bytes]") -> None:
     """Wait until a server does nothing: the first of its processes has answered, the others may still load."""
     deadline = time.monotonic() + SETTLE_S
-    before = cpu_s(process.pid)
+    before = cpu_s(with_descendants(process.pid))
     while time.monotonic() < deadline:
         time.sleep(QUIET_S)
-        now = cpu_s(process.pid)
+        now = cpu_s(with_descendants(process.pid))
         if now - before <= QUIET_SHARE * QUIET_S:
             return
         before = now

@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from trident.machine import bf16_flags
 from triton_tensorflow.engines import Engine, load_saved_model
 from triton_tensorflow.openvino_engine import OpenVinoEngine, Unsupported
 from triton_tensorflow.settings import OpenVino, Settings
@@ -17,7 +18,6 @@ from sections.common import Array, Figure, Options, Result, at_least, say, tenso
 LIMIT = 1.5
 SHAPES = ((1, 16), (32, 16), (32, 64))
 BLOCK = 4  # calls of one engine in turn; the first of them is not counted, so that threads have come to rest
-BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 
 
 def measure(options: Options) -> Result:
@@ -37,13 +37,6 @@ def measure(options: Options) -> Result:
         for name, answer in answers.items():
             apart[name] = max(apart.get(name, 0.0), float(np.abs(answer - answers["TensorFlow f32"]).max()))
     return Result(_figures(times, precisions, apart), notes, {"ms": times, "precisions": precisions, "flags": flags})
-
-
-def bf16_flags() -> list[str]:
-    """The CPU's flags for matrices in bf16."""
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
-        flags = next((line.split() for line in lines if line.startswith("flags")), [])
-    return [flag for flag in BF16_FLAGS if flag in flags]
 
 
 def _engines(options: Options, notes: list[str]) -> tuple[dict[str, Engine], dict[str, str]]:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 CONCURRENCIES = "1,2,4,8,16,32,64"
 MOST_CALLERS = 1024
-STEPS = ("preprocess", "model", "postprocess")
 
 TextsFile = Annotated[
     Path | None,
@@ -64,6 +63,7 @@ def bench(
     from trident.bench_picture import check_picture, draw_bench
     from trident.benching import Load, check_target, requests_file
     from trident.benching import bench as run
+    from trident.machine import title
     from trident.progress import bar
 
     callers, server = _callers(concurrency), address(url)
@@ -74,9 +74,9 @@ def bench(
         with bar(f"Measuring {service}", total=len(callers) + 1) as update:
             points = run(Load(service, server, data, seconds, timeout), callers, update)
     if picture is not None:
-        draw_bench(points, f"{service}, {_machine()}", picture)
+        draw_bench(points, f"{service}, {title()}", picture)
     if as_json:
-        print(json.dumps(_record(service, server, seconds, points), indent=2))
+        print(json.dumps(_record(service, server, seconds, timeout, points), indent=2))
         return
     _print_tables(service, points)
 
@@ -89,17 +89,11 @@ def _callers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _machine() -> str:
-    from trident.machine import cores, cpu_model
-
-    return f"{cpu_model()}, {cores()} cores"
-
-
-def _record(service: str, url: str, seconds: float, points: "Sequence[Point]") -> dict[str, Any]:
+def _record(service: str, url: str, seconds: float, timeout: float, points: "Sequence[Point]") -> dict[str, Any]:
     from trident.machine import describe
     from trident.perf_analyzer import version
 
-    with Client(url) as client:
+    with Client(url, timeout_s=timeout) as client:
         server = client.get_server_metadata()
     found = describe()
     found["versions"] |= {"tritonserver": server.get("version", ""), "perf_analyzer": version()}
@@ -108,6 +102,8 @@ def _record(service: str, url: str, seconds: float, points: "Sequence[Point]") -
 
 
 def _print_tables(service: str, points: "Sequence[Point]") -> None:
+    from trident.service import STEPS
+
     load = _table("callers", "requests/s", "spread", "p50 ms", "p95 ms", "p99 ms")
     for point in points:
         latencies = map(_ms, (point.p50_ms, point.p95_ms, point.p99_ms))

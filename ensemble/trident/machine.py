@@ -7,8 +7,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("trident-serving", "tensorflow", "openvino", "nvidia-pytriton", "numpy")
-BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+PACKAGES = (
+    "trident-serving",
+    "tensorflow",
+    "keras",
+    "openvino",
+    "nvidia-pytriton",
+    "tritonclient",
+    "tokenizers",
+    "numpy",
+)
+BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 
 
 def describe() -> dict[str, Any]:
@@ -17,6 +26,11 @@ def describe() -> dict[str, Any]:
         "machine": {"cpu": cpu_model(), "cores": cores(), "gpus": gpus(), "system": platform.platform()},
         "versions": {"python": platform.python_version()} | versions(PACKAGES),
     }
+
+
+def title() -> str:
+    """The machine in a few words."""
+    return f"{cpu_model()}, {cores()} cores"
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -40,9 +54,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def has_bf16() -> bool:
-    """Whether the processor multiplies matrices of bfloat16 in hardware."""
-    return bool(BF16_FLAGS & {*_cpuinfo("flags").split()})
+def bf16_flags() -> list[str]:
+    """The processor's flags for matrices of bfloat16; without any it has no hardware for them."""
+    flags = _cpuinfo("flags").split()
+    return [flag for flag in BF16_FLAGS if flag in flags]
 
 
 def gpus(devices: Path = Path("/dev")) -> int:

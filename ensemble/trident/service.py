@@ -1,7 +1,8 @@
 """The service folder: everything that defines one service, checked before anything is built from it."""
 
 import difflib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -230,6 +231,15 @@ class Service:
     folder: Path
     spec: Spec
     labels: list[str]
+
+    def with_serving(self, values: Mapping[str, Any]) -> "Service":
+        """The same with other settings of `[serving]`; its service.toml stays.
+
+        Raises:
+            ValidationError: pydantic's; a value is not allowed.
+        """
+        serving = type(self.spec.serving).model_validate(self.spec.serving.model_dump() | {**values})
+        return replace(self, spec=self.spec.model_copy(update={"serving": serving}))
 
     @property
     def toml(self) -> Path:

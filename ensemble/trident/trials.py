@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from trident.agreement import ALLOWED, TOLERANCES, Answers, read_answers, share_
 from trident.benching import Load, bench
 from trident.candidates import Candidate, Machine
 from trident.errors import BenchError, ServerStartError
-from trident.machine import cores, gpus, has_bf16
+from trident.machine import bf16_flags, cores, gpus
 from trident.perf_inputs import TEXT
 from trident.releasing import release
 from trident.repository import build
@@ -80,15 +80,13 @@ class Trials:
             Refused: it does not load, something else serves than was asked for, or its answers differ.
             TridentError: the service cannot be built, or perf_analyzer failed.
         """
-        spec = self._service.spec
-        serving = type(spec.serving).model_validate(spec.serving.model_dump() | asdict(candidate))
-        changed = replace(self._service, spec=spec.model_copy(update={"serving": serving}))
-        if build(changed, self._repository).pending:
-            release(spec.name, self._repository)
+        name = self._service.spec.name
+        if build(self._service.with_serving(asdict(candidate)), self._repository).pending:
+            release(name, self._repository)
         try:
             with Server(self._repository, http_port=0, grpc_port=0, metrics_port=0) as server:
                 self._check_log(server)
-                load = Load(spec.name, server.http_url, self._data, self._seconds, timeout_s=60)
+                load = Load(name, server.http_url, self._data, self._seconds, timeout_s=60)
                 points = bench(load, self._callers, lambda done: None)
                 self._check_answers(server.http_url, candidate)
         except (ServerStartError, BenchError, ClientError) as error:
@@ -129,4 +127,4 @@ class Trials:
 
 def this_machine() -> Machine:
     """What candidates may use here."""
-    return Machine(cores(), gpus(), has_bf16(), find_spec("openvino") is not None)
+    return Machine(cores(), gpus(), bool(bf16_flags()), find_spec("openvino") is not None)

@@ -53,7 +53,7 @@ def tune(
     service as it is then take turns twice. What wins by 5 % or more both times is written into service.toml and built.
     """  # noqa: D301 - click's mark for lines that stay as they are
     from trident.bench_picture import check_picture, draw_trials
-    from trident.machine import cores, cpu_model
+    from trident.machine import title
     from trident.service import load_service
     from trident.tuning import Goal
 
@@ -63,7 +63,7 @@ def tune(
     goal = Goal(aim == "latency", p99_ms, concurrency)
     outcome, shares = _search(service, texts, column, goal, 60 * minutes, seconds, differing)
     if picture is not None:
-        draw_trials(outcome, f"{name}, {cpu_model()}, {cores()} cores", concurrency, picture)
+        draw_trials(outcome, f"{name}, {title()}", concurrency, picture)
     changes = outcome.best.candidate.changes(outcome.untuned.candidate) if outcome.pays(goal) else {}
     done = _apply(service, changes, model_repository) if changes and not dry_run else []
     if as_json:

@@ -157,7 +157,7 @@ def release_in_the_end(server: Server, trident: RunTrident, *where: object) -> N
 def test_under_load_a_release_and_a_rollback_fail_no_request_and_mix_no_versions(
     marked: Marked, server: Server, callers: Callers, trident: RunTrident
 ) -> None:
-    before, serving = released(server), stubs(server)
+    before, running = released(server), stubs(server)
     wait_for(callers, before)
     built, mark = marked.build()
     assert (built.pending, released(server)) == (True, before), "a build changes nothing that is served"
@@ -168,7 +168,9 @@ def test_under_load_a_release_and_a_rollback_fail_no_request_and_mix_no_versions
     assert (said["version"], said["before"], said["servers"]) == (built.version, built.released, [server.grpc_url])
     wait_for(callers, mark)
     assert released(server) == mark
-    assert {*serving} <= {*stubs(server)}, "the version before was not loaded anew"
+    serving = {stub for stub in running if stub.version == str(built.released)}  # the one before that is dropped
+    assert {stub.model for stub in serving} == {"marked_preprocess", "marked_model", "marked_postprocess"}
+    assert serving <= {*stubs(server)}, "the version before was not loaded anew"
     result = trident("rollback", "marked", *where)
     assert result.returncode == 0, result.stderr
     assert released(server) == before

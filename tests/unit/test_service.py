@@ -264,3 +264,13 @@ def test_only_a_service_without_a_stage_before_its_model_has_no_limit_unless_tol
     assert parse_spec({"name": "a", "task": "tensors", "serving": {"threads": 1}}).serving.max_queue_size == 0
     assert parse_spec({"name": "a", "task": "tensors", "serving": {"max_queue_size": 7}}).serving.max_queue_size == 7
     assert parse_spec({"name": "a", "task": "tabular", "serving": {"threads": 1}}).serving.max_queue_size == 512
+
+
+def test_settings_for_serving_can_differ_from_those_in_the_file(service_folder: Path) -> None:
+    service = load_service(service_folder)
+    other = service.with_serving({"model_instances": 3, "accelerator": "xla"})
+    assert (other.spec.serving.model_instances, other.spec.serving.accelerator) == (3, "xla")
+    assert other.spec.serving.max_batch_size == service.spec.serving.max_batch_size
+    assert service.spec.serving.model_instances == 1
+    with pytest.raises(ValueError, match="model_instances"):
+        service.with_serving({"model_instances": 0})
