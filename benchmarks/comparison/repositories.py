@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import text_format
 from trident.releasing import release
@@ -24,7 +23,7 @@ def build_repository(service: Path, folder: Path) -> Path:
 
 
 def variant(built: Path, service: Path, server: Server, folder: Path) -> Path:
-    """A copy with the instances, threads and accelerator of a server; as built if it asks for nothing.
+    """A copy with the [serving] of a server; as built if it asks for nothing.
 
     Args:
         built: the repository.
@@ -33,11 +32,8 @@ def variant(built: Path, service: Path, server: Server, folder: Path) -> Path:
         folder: of the copy; its files are links to the same content, and builds replace files whole.
     """
     shutil.copytree(built, folder, copy_function=os.link)
-    if server.processes:
-        serving: dict[str, Any] = {"model_instances": server.processes, "threads": server.threads}
-        if server.precision:
-            serving |= {"accelerator": "openvino", "precision": server.precision}
-        changed = load_service(service).with_serving(serving)
+    if server.serving:
+        changed = load_service(service).with_serving(server.serving)
         if build(changed, folder).pending:
             release(changed.spec.name, folder)
     return folder

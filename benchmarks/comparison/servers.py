@@ -49,9 +49,9 @@ class Server:
         body: texts as the body of a request; a peer gets one.
         answer: the answers in a body.
         settings: environment variables.
-        processes: how many have the model.
+        processes: of a peer that have the model.
         threads: of TensorFlow in each.
-        precision: of the accelerator; empty without one.
+        serving: keys of [serving] that one of ours changes.
         max_length: tokens of a text that count.
     """
 
@@ -62,10 +62,10 @@ class Server:
     path: str
     body: Callable[[Sequence[str]], bytes]
     answer: Callable[[bytes], list[Answer]]
-    processes: int
-    threads: int
+    processes: int = 1
+    threads: int = 0
+    serving: dict[str, Any] = field(default_factory=dict)
     settings: Callable[[Place], dict[str, str]] = field(default=lambda place: {})
-    precision: str = ""
     max_length: int = 128
 
     def start(self, place: Place) -> tuple[list[str], dict[str, str], Path]:
@@ -98,16 +98,17 @@ def peers(cores: int) -> list[Server]:
 
 
 def ours(service: str, cores: int) -> list[Server]:
-    """Trident: as built, with an instance of one thread for each core, and both with the accelerator."""
+    """Trident: as built, with a call of one thread for each core, and with the accelerator."""
+    openvino = {"accelerator": "openvino", "precision": "bf16"}
     return [
-        _trident(service, "Trident", OURS, 0, 0, ""),
-        _trident(service, f"Trident, {cores} × 1 thread", OURS, cores, 1, ""),
-        _trident(service, "Trident, OpenVINO", ACCELERATED, 1, cores, "bf16"),
-        _trident(service, f"Trident, OpenVINO, {cores} × 1 thread", ACCELERATED, cores, 1, "bf16"),
+        _trident(service, "Trident", OURS, {}),
+        _trident(service, f"Trident, {cores} calls × 1 thread", OURS, {"parallel_calls": cores}),
+        _trident(service, "Trident, OpenVINO", ACCELERATED, openvino),
+        _trident(service, f"Trident, OpenVINO, {cores} × 1 thread", ACCELERATED, openvino | {"model_instances": cores}),
     ]
 
 
-def _trident(service: str, name: str, kind: str, processes: int, threads: int, precision: str) -> Server:
+def _trident(service: str, name: str, kind: str, serving: dict[str, Any]) -> Server:
     return Server(
         name=name,
         kind=kind,
@@ -116,9 +117,7 @@ def _trident(service: str, name: str, kind: str, processes: int, threads: int, p
         path=f"/v2/models/{service}/infer",
         body=_triton_body,
         answer=_triton_answer,
-        processes=processes,
-        threads=threads,
-        precision=precision,
+        serving=serving,
         settings=lambda place: {"TRIDENT_STATE_DIR": str(place.repository.parent / "state")},
     )
 

@@ -18,6 +18,7 @@ class Candidate:
     accelerator: str
     precision: str
     model_instances: int
+    parallel_calls: int
     threads: int
     preprocess_instances: int
     queue_delay_ms: float
@@ -93,12 +94,17 @@ def _computing(best: Candidate, machine: Machine) -> list[Candidate]:
 
 
 def _instances(best: Candidate, machine: Machine) -> list[Candidate]:
-    """On the CPU 1, 2, 4, ... that share the cores, and a lone one of one thread: a small model gains from no more."""
+    """On the CPU 1, 2, 4, ... that share the cores, as processes or in one, and a lone thread, which may be enough."""
     if machine.gpus:
-        return [replace(best, model_instances=count, threads=0) for count in INSTANCES_PER_GPU]
+        return [replace(best, model_instances=count, parallel_calls=1, threads=0) for count in INSTANCES_PER_GPU]
     counts = [1 << power for power in range(machine.cores.bit_length()) if 1 << power < machine.cores]
-    shared = [replace(best, model_instances=count, threads=0) for count in (*counts, machine.cores)]
-    return [*shared, replace(best, model_instances=1, threads=1)]
+    lone = replace(best, model_instances=1, parallel_calls=1, threads=0)
+    shared = [
+        shape
+        for count in (*counts, machine.cores)
+        for shape in (replace(lone, parallel_calls=count), replace(lone, model_instances=count))
+    ]
+    return list(dict.fromkeys([*shared, replace(lone, threads=1)]))
 
 
 def _stage_instances(best: Candidate, machine: Machine) -> list[Candidate]:

@@ -111,6 +111,7 @@ def _compute(message: pb.ModelConfig, serving: Serving) -> None:
     on_cpu = serving.accelerator == "openvino"
     kind = pb.ModelInstanceGroup.KIND_CPU if on_cpu else pb.ModelInstanceGroup.KIND_AUTO
     message.instance_group.add(kind=kind, count=serving.model_instances)
+    message.parameters["PARALLEL_CALLS"].string_value = str(serving.parallel_calls)
     accelerators = message.optimization.execution_accelerators
     if on_cpu:
         added = accelerators.cpu_execution_accelerator.add(name="openvino")

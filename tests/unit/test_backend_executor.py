@@ -1,5 +1,6 @@
 """Batches are answered, and nobody pays for a neighbour's mistake. The engine is a numpy function."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -41,10 +42,14 @@ class SumEngine:
 
 
 def run(
-    rows: list[list[list[int]]], fetch: str = "sum", cost: Cost | None = None, stateful: bool = False
+    rows: list[list[list[int]]],
+    fetch: str = "sum",
+    cost: Cost | None = None,
+    stateful: bool = False,
+    calls: int = 1,
 ) -> tuple[list[Request], SumEngine, list[tuple[list[int], bool]], Executor]:
     engine = SumEngine()
-    executor = Executor(engine, replace(SIGNATURE, stateful=stateful), PLAN, Settings())
+    executor = Executor(engine, replace(SIGNATURE, stateful=stateful), PLAN, Settings(parallel_calls=calls))
     executor.cost = cost
     engine.shapes.clear()
     requests = [Request(index, {"ids": np.array(ids, np.int32)}, frozenset([fetch])) for index, ids in enumerate(rows)]
@@ -68,6 +73,50 @@ def test_a_cut_batch_is_answered_in_parts_the_shortest_first() -> None:
     assert delivered[-1] == ([0], False)
     assert all(more for _, more in delivered[:-1])
     assert executor.counts.parts == len(engine.shapes) - 1
+
+
+class MeetingEngine(SumEngine):
+    """From `meet` on, each call waits until another one is made beside it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._meeting: threading.Barrier | None = None
+
+    def meet(self) -> None:
+        self._meeting = threading.Barrier(2, timeout=30)
+
+    def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+        if self._meeting:
+            self._meeting.wait()
+        return super().__call__(feeds, fetch)
+
+
+@pytest.mark.parametrize(
+    ("rows", "fetch"),
+    [
+        ([[[1] * 8], [[2] * 8], [[3] * 8], [[4] * 8]], "sum"),
+        ([[[1] * 8, [2] * 8, [3] * 8, [4] * 8]], "sum"),
+        ([[[1] * 8, [2] * 8, [3] * 7 + [0], [4] * 8]], "states"),
+        ([[[1] * 5, [2] * 5], [[3] * 9], [[4] * 9]], "sum"),
+    ],
+)
+def test_parallel_calls_share_a_batch_and_the_rows_of_a_request(rows: list[list[list[int]]], fetch: str) -> None:
+    engine = MeetingEngine()
+    executor = Executor(engine, SIGNATURE, PLAN, Settings(parallel_calls=2))
+    executor.cost = Cost(0.001, 1.0)
+    engine.meet()
+    requests = [Request(index, {"ids": np.array(ids, np.int32)}, frozenset([fetch])) for index, ids in enumerate(rows)]
+    executor.run(requests, lambda done, more: None)
+    for request in requests:
+        expected = SumEngine()(request.feeds, [fetch])[fetch]
+        assert request.error is None
+        assert request.answer[fetch].tolist() == expected.tolist()
+
+
+def test_parallel_calls_fail_alone() -> None:
+    requests, _, _, _ = run([[[1] * 8], [[99] * 8], [[77] * 8], [[4] * 8]], cost=Cost(0.001, 1.0), calls=2)
+    assert [type(request.error) for request in requests] == [type(None), InvalidInput, Failure, type(None)]
+    assert [requests[place].answer["sum"].tolist() for place in (0, 3)] == [[[8]], [[32]]]
 
 
 def test_rows_that_end_in_padding_are_units_of_their_own() -> None:

@@ -33,6 +33,12 @@ def test_threads_that_are_no_whole_number_are_refused(name: str, value: str) -> 
     assert str(caught.value) == f"parameter {name} is '{value}'; expected a whole number from 0 to 2147483647"
 
 
+@pytest.mark.parametrize("value", ["0", "257", "all"])
+def test_parallel_calls_out_of_range_are_refused(value: str) -> None:
+    with pytest.raises(ValueError, match=f"PARALLEL_CALLS is '{value}'; expected a whole number from 1 to 256"):
+        read_settings(parameters(PARALLEL_CALLS=value), {})
+
+
 @pytest.mark.parametrize(("value", "expected"), [("TRUE", True), ("on", True), ("0", False), ("off", False)])
 def test_flags_are_read_as_nvidias_backend_read_them(value: str, expected: bool) -> None:
     assert read_settings(parameters(TF_USE_PER_SESSION_THREADS=value), {}).per_session_threads is expected

@@ -1,5 +1,6 @@
 """The four config.pbtxt say what Triton is to do; they are read back with Triton's own protobuf."""
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -157,6 +158,15 @@ def test_each_step_has_its_own_number_of_instances(rendered: Rendered) -> None:
 
 def test_threads_go_to_tensorflow(rendered: Rendered) -> None:
     assert rendered(threads=4)["spam_model"].parameters["TF_NUM_INTRA_THREADS"].string_value == "4"
+
+
+@pytest.mark.parametrize("accelerator", ["", "openvino"])
+def test_parallel_calls_share_the_cores_of_an_instance(rendered: Rendered, accelerator: str) -> None:
+    model = rendered(parallel_calls=3, accelerator=accelerator)["spam_model"]
+    model.instance_group[0].kind = pb.ModelInstanceGroup.KIND_CPU  # what Triton makes of KIND_AUTO without a GPU
+    settings = read_settings(json_format.MessageToDict(model, preserving_proto_field_name=True), {})
+    assert settings.parallel_calls == 3
+    assert settings.cores == max(1, len(os.sched_getaffinity(0)) // 3)
 
 
 def test_openvino_computes_on_the_cpu_with_its_own_threads_and_precision(rendered: Rendered) -> None:

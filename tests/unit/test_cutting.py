@@ -5,7 +5,7 @@ from itertools import permutations
 
 import pytest
 from triton_tensorflow import cutting
-from triton_tensorflow.cutting import Cost, cut, measure
+from triton_tensorflow.cutting import Cost, cut, measure, spread
 
 
 def price(groups: Sequence[Sequence[int]], lengths: Sequence[int], cost: Cost) -> float:
@@ -51,3 +51,24 @@ def test_the_cost_is_what_calls_take(monkeypatch: pytest.MonkeyPatch) -> None:
     cost = measure(call)
     assert cost.call_s == pytest.approx(0.007)
     assert cost.cell_s == pytest.approx(0.0001)
+
+
+@pytest.mark.parametrize(
+    ("groups", "lengths", "workers", "expected"),
+    [
+        ([[0, 1, 2, 3]], [5, 5, 5, 5], 2, [[0, 1], [2, 3]]),
+        ([[0, 1, 2, 3]], [5, 5, 5, 5], 1, [[0, 1, 2, 3]]),
+        ([[0]], [500], 2, [[0]]),
+        ([[0, 1], [2, 3, 4, 5]], [1, 1, 9, 9, 9, 9], 2, [[0, 1], [2, 3], [4, 5]]),
+        ([[0, 1], [2, 3]], [8, 8, 9, 9], 2, [[0, 1], [2, 3]]),
+        ([[0, 1, 2, 3, 4, 5, 6, 7]], [9] * 8, 4, [[0, 1], [2, 3], [4, 5], [6, 7]]),
+    ],
+)
+def test_workers_share_what_one_of_them_would_be_longer_at(
+    groups: list[list[int]], lengths: list[int], workers: int, expected: list[list[int]]
+) -> None:
+    assert spread(groups, lengths, Cost(0.001, 0.01), workers) == expected
+
+
+def test_what_takes_hardly_any_time_is_not_shared() -> None:
+    assert spread([[0, 1]], [5, 5], Cost(1e-5, 1e-6), 2) == [[0, 1]]

@@ -110,7 +110,7 @@ def test_for_latency_a_lone_caller_counts_and_nothing_is_gathered() -> None:
     assert outcome.best.candidate.threads == 1
     assert outcome.gains == pytest.approx([0.6, 0.6])
     keys = {key for candidate in bench.measured for key in candidate.changes(START)}
-    assert keys == {"accelerator", "precision", "model_instances", "threads"}
+    assert keys == {"accelerator", "precision", "model_instances", "parallel_calls", "threads"}
 
 
 def test_a_latency_that_callers_do_not_bear_is_out() -> None:
@@ -209,8 +209,12 @@ def candidates(machine: Machine, concurrency: int = 32) -> dict[str, list[dict[s
 def test_candidates_on_a_cpu_fit_its_cores() -> None:
     found = candidates(Machine(cores=6, gpus=0, bf16=False, openvino=False))
     assert found["accelerator and precision"] == [{}, {"accelerator": "xla"}]
-    instances = [(each.get("model_instances", 1), each.get("threads", 0)) for each in found["instances and threads"]]
-    assert instances == [(1, 0), (2, 0), (4, 0), (6, 0), (1, 1)]
+    keys = ("parallel_calls", "model_instances")
+    assert found["instances and threads"] == [
+        {},
+        *({key: count} for count in (2, 4, 6) for key in keys),
+        {"threads": 1},
+    ]
     assert found["queue delay"] == [{}, {"queue_delay_ms": 1.0}, {"queue_delay_ms": 5.0}]
     assert found["batch size"] == [{"max_batch_size": 8}, {"max_batch_size": 16}]
     assert candidates(SMALL, concurrency=128)["batch size"][-1] == {"max_batch_size": 128}

@@ -3,18 +3,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from threading import Lock
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from triton_tensorflow.batching import BadOutput, merge, rows, split
-from triton_tensorflow.cutting import Cost, cut, measure
+from triton_tensorflow.cutting import Cost, cut, measure, spread
 from triton_tensorflow.engines import Engine, Failure, Feeds, InvalidInput
 from triton_tensorflow.plan import Input, Plan
 from triton_tensorflow.probing import Padding, probe_padding, specimen
 from triton_tensorflow.settings import Settings
 from triton_tensorflow.signatures import Signature
+from triton_tensorflow.workers import Workers
 
 WASTE = 8  # times the elements that requests bring
 
@@ -88,8 +90,10 @@ class Executor:
         self._padding = self._probe()
         one_axis = all(entry.spec.shape == (-1, -1) for entry in self._padded.values())
         self._trims = one_axis and not plan.batch_inputs
+        self._workers = Workers(settings.parallel_calls if self._repeatable else 1)
         self.warnings = self._padding_warnings() if self._padded else []
         self.counts = Counts()
+        self._counting = Lock()
         self.cost = self._measure()
 
     def check(self, feeds: Feeds) -> None:
@@ -148,8 +152,8 @@ class Executor:
         for unit in units:
             owned[unit.request.index].append(unit)
         waiting = {index: len(own) for index, own in owned.items()}
-        for number, part in enumerate(parts, start=1):
-            self._run_part(part, fetch)
+        finished = self._workers.finished(lambda part: self._run_part(part, fetch), parts)
+        for number, part in enumerate(finished, start=1):
             done = []
             for unit in part:
                 waiting[unit.request.index] -= 1
@@ -160,11 +164,14 @@ class Executor:
 
     def _units(self, group: list[Request], fetch: Sequence[str]) -> list[_Unit]:
         """The requests, or their rows if these end in padding that no wanted output would show."""
-        if self._padding is None or self.cost is None or not self._trims or self._padding.shows(fetch):
+        if self._padding is None or self.cost is None or not self._trims:
             return [_Unit(request, request.feeds) for request in group]
+        shows = self._padding.shows(fetch)
         units = []
         for request in group:
-            lengths = self._lengths(request.feeds)
+            lengths = None if shows else self._lengths(request.feeds)
+            if lengths is None and self._workers.count > 1 and rows(request.feeds) > 1:
+                lengths = [self._size(request.feeds)] * rows(request.feeds)  # so that workers can share them
             if lengths is None:
                 units.append(_Unit(request, request.feeds))
             else:
@@ -199,9 +206,8 @@ class Executor:
         if self.cost is None:
             return [units]
         lengths = [self._size(unit.feeds) for unit in units]
-        if len(set(lengths)) == 1:
-            return [units]
-        parts = [[units[index] for index in group] for group in cut(lengths, self.cost)]
+        groups = spread(cut(lengths, self.cost), lengths, self.cost, self._workers.count)
+        parts = [[units[index] for index in group] for group in groups]
         self.counts.parts += len(parts) - 1
         return parts
 
@@ -256,8 +262,9 @@ class Executor:
         try:
             outputs = self._engine(feeds, fetch) if fetch else {}
         finally:
-            self.counts.call_s += perf_counter() - start
-            self.counts.calls += 1
+            with self._counting:
+                self.counts.call_s += perf_counter() - start
+                self.counts.calls += 1
         if not self._plan.batched:
             units[0].answer = {name: np.atleast_1d(array) for name, array in outputs.items()}
             return
@@ -267,8 +274,9 @@ class Executor:
         for name in self._padded if len(requests) > 1 else ():
             if name not in feeds:
                 continue
-            self.counts.cells += feeds[name].size
-            self.counts.padding += feeds[name].size - sum(request[name].size for request in requests)
+            with self._counting:
+                self.counts.cells += feeds[name].size
+                self.counts.padding += feeds[name].size - sum(request[name].size for request in requests)
 
     def _with_scalars(self, feeds: Feeds) -> Feeds:
         """What Triton can only carry as [1], as the model wants it."""

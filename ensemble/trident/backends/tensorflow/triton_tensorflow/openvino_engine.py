@@ -15,6 +15,7 @@ Source: OpenVINO 2026.4.1, measured; src/frontends/tensorflow/src/variables_inde
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -69,11 +70,13 @@ class OpenVinoEngine:
             model = _read(core, folder, signature)
             self._inputs = _match("input", signature.inputs, model.inputs)
             self._outputs = _match("output", signature.outputs, model.outputs)
-            compiled = core.compile_model(model, "CPU", self._properties(core, options, settings.cores))
+            compiled = core.compile_model(model, "CPU", self._properties(core, options, settings))
             self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
             hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
             self.precision = {"float32": "f32", "bfloat16": "bf16"}.get(hint, hint)
-            self._request = compiled.create_infer_request()
+            self._idle: SimpleQueue[Any] = SimpleQueue()
+            for _ in range(settings.parallel_calls):  # each call has one to itself
+                self._idle.put(compiled.create_infer_request())
         except Unsupported:
             raise
         except Exception as error:  # OpenVINO raises RuntimeError and whatever else its parts stumble over
@@ -89,16 +92,19 @@ class OpenVinoEngine:
         for name in self._wide:
             _check_fits(name, feeds[name])
         arrays = {self._inputs[name]: array for name, array in feeds.items()}
+        request = self._idle.get()
         try:
             # Inputs are only read while the call lasts, so they are not copied; outputs outlive it, so they are.
-            outputs = self._request.infer(arrays, share_inputs=True, share_outputs=False)
+            outputs = request.infer(arrays, share_inputs=True, share_outputs=False)
         except MemoryError as error:
             raise Failure(f"OpenVINO fails: {_reason(error)}") from error
         except (RuntimeError, TypeError, ValueError) as error:  # it has no codes; what fits no shape fails here
             raise InvalidInput(f"OpenVINO refuses the values: {_reason(error)}") from error
+        finally:
+            self._idle.put(request)
         return {name: outputs[self._outputs[name]] for name in fetch}
 
-    def _properties(self, core: Any, options: OpenVino, cores: int) -> dict[str, Any]:
+    def _properties(self, core: Any, options: OpenVino, settings: Settings) -> dict[str, Any]:
         precision = options.precision
         if precision == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             name = core.get_property("CPU", "FULL_DEVICE_NAME")
@@ -107,11 +113,12 @@ class OpenVinoEngine:
         properties = {
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,  # an instance runs one batch at a time
+            "NUM_STREAMS": settings.parallel_calls,
             "CPU_RUNTIME_CACHE_CAPACITY": KEPT_PRIMITIVES,
+            "ENABLE_CPU_PINNING": False,  # every process would pin its threads to the same first cores
         }
-        if options.threads or cores:
-            properties["INFERENCE_NUM_THREADS"] = options.threads or cores
+        if options.threads or settings.cores:
+            properties["INFERENCE_NUM_THREADS"] = settings.parallel_calls * (options.threads or settings.cores)
         return properties
 
     def _try(self, signature: Signature) -> None:

@@ -15,9 +15,11 @@ TRITONS_OWN = {"EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS", "shm-region
 PARAMETERS = (
     *("TF_NUM_INTRA_THREADS", "TF_NUM_INTER_THREADS", "TF_USE_PER_SESSION_THREADS", "TF_GRAPH_TAG"),
     *("TF_SIGNATURE_DEF", "TF_INIT_OPS_FILE", "MAX_SESSION_SHARE_COUNT", "PAD_VALUE", "MAX_VALUE"),
+    "PARALLEL_CALLS",
 )
 SERVER_OPTIONS = ("allow-soft-placement", "default-max-batch-size")  # of --backend-config=tensorflow,...
 PAD = "PAD_VALUE"  # of all padded inputs; PAD_VALUE.NAME is of one
+MOST_CALLS = 256
 PRECISIONS = ("f32", "bf16")
 FLAGS = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
@@ -28,7 +30,7 @@ class OpenVino:
 
     Attributes:
         precision: `f32`, or `bf16` where the CPU has it.
-        threads: of this instance; 0 takes `Settings.cores`.
+        threads: of a call; 0 takes `Settings.cores`.
     """
 
     precision: str = "f32"
@@ -51,7 +53,8 @@ class Settings:
         xla_level: of automatic clustering, 0 (off) to 2.
         mixed_precision: whether TensorFlow may compute in 16 bits.
         openvino: the CPU accelerator, or None.
-        cores: the share of an instance, where several on the CPU share them; 0 is all.
+        parallel_calls: of the model at once, in one process, where a batch is cut; ≥ 1.
+        cores: the share of a call, where several on the CPU share them; 0 is all.
         op_libraries: files of custom operations, as written.
         soft_placement: whether an operation without a kernel for its device may run on another.
         warnings: what the log should say.
@@ -68,6 +71,7 @@ class Settings:
     xla_level: int = 0
     mixed_precision: bool = False
     openvino: OpenVino | None = None
+    parallel_calls: int = 1
     cores: int = 0
     op_libraries: tuple[str, ...] = ()
     soft_placement: bool = True
@@ -88,6 +92,7 @@ def read_settings(config: Mapping[str, Any], server_options: Mapping[str, str]) 
         if name not in SERVER_OPTIONS and (name, value) != ("version", "2"):
             known = f"of --backend-config=tensorflow,... these have: {list(SERVER_OPTIONS)}"
             warnings.append(f"--backend-config=tensorflow,{name}={value} has no effect; {known}")
+    parallel_calls = _number(parameters, "PARALLEL_CALLS", 1, MOST_CALLS)
     mixed_precision = _gpu_accelerators(accelerators.get("gpu_execution_accelerator") or [], warnings)
     return Settings(
         intra_threads=_number(parameters, "TF_NUM_INTRA_THREADS", 0),
@@ -101,7 +106,8 @@ def read_settings(config: Mapping[str, Any], server_options: Mapping[str, str]) 
         xla_level=max(0, min(2, int((optimization.get("graph") or {}).get("level", 0)))),
         mixed_precision=mixed_precision,
         openvino=_cpu_accelerator(accelerators.get("cpu_execution_accelerator") or []),
-        cores=_share_of_cores(config),
+        parallel_calls=parallel_calls,
+        cores=_share_of_cores(config, parallel_calls),
         op_libraries=tuple((config.get("model_operations") or {}).get("op_library_filename") or ()),
         soft_placement=_flag(server_options, "allow-soft-placement", True),
         warnings=warnings,
@@ -117,21 +123,22 @@ def default_max_batch_size(server_options: Mapping[str, str]) -> int:
     return _number({"default-max-batch-size": "4"} | dict(server_options), "default-max-batch-size", 0)
 
 
-def _number(parameters: Mapping[str, str], name: str, least: int) -> int:
+def _number(parameters: Mapping[str, str], name: str, least: int, most: int = 2**31 - 1) -> int:
     value = parameters.get(name, str(least))
-    if not (value.isascii() and value.isdecimal() and least <= int(value) < 2**31):
-        raise ValueError(f"parameter {name} is '{value}'; expected a whole number from {least} to {2**31 - 1}")
+    if not (value.isascii() and value.isdecimal() and least <= int(value) <= most):
+        raise ValueError(f"parameter {name} is '{value}'; expected a whole number from {least} to {most}")
     return int(value)
 
 
-def _share_of_cores(config: Mapping[str, Any]) -> int:
-    """The cores of one instance if several of the model run on the CPU, at least 1; 0 if there is only one.
+def _share_of_cores(config: Mapping[str, Any], parallel_calls: int) -> int:
+    """The cores of one call if several of the model run on the CPU at once, at least 1; 0 if there is only one.
 
     Were each to take all of them, they would hold each other up.
     """
     groups = config.get("instance_group") or []
     instances = sum(int(group.get("count", 1)) for group in groups if group.get("kind") == "KIND_CPU")
-    return max(1, len(os.sched_getaffinity(0)) // instances) if instances > 1 else 0
+    calls = instances * parallel_calls
+    return max(1, len(os.sched_getaffinity(0)) // calls) if calls > 1 else 0
 
 
 def _flag(parameters: Mapping[str, str], name: str, default: bool) -> bool:
