@@ -4,6 +4,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from trident.configs import PARALLEL_CALLS
 from trident.service import Serving
 
 DELAYS_MS = (0.0, 1.0, 5.0)
@@ -96,15 +97,16 @@ def _computing(best: Candidate, machine: Machine) -> list[Candidate]:
 def _instances(best: Candidate, machine: Machine) -> list[Candidate]:
     """On the CPU 1, 2, 4, ... that share the cores, as processes or in one, and a lone thread, which may be enough."""
     if machine.gpus:
-        return [replace(best, model_instances=count, parallel_calls=1, threads=0) for count in INSTANCES_PER_GPU]
+        return [replace(best, model_instances=count, threads=0) for count in INSTANCES_PER_GPU]
+    automatic = 1 if best.accelerator else PARALLEL_CALLS
+
+    def shape(instances: int, calls: int, threads: int = 0) -> Candidate:
+        calls = 0 if calls == automatic else calls
+        return replace(best, model_instances=instances, parallel_calls=calls, threads=threads)
+
     counts = [1 << power for power in range(machine.cores.bit_length()) if 1 << power < machine.cores]
-    lone = replace(best, model_instances=1, parallel_calls=1, threads=0)
-    shared = [
-        shape
-        for count in (*counts, machine.cores)
-        for shape in (replace(lone, parallel_calls=count), replace(lone, model_instances=count))
-    ]
-    return list(dict.fromkeys([*shared, replace(lone, threads=1)]))
+    shared = [one for count in (*counts, machine.cores) for one in (shape(1, count), shape(count, 1))]
+    return list(dict.fromkeys([*shared, shape(1, 1, threads=1)]))
 
 
 def _stage_instances(best: Candidate, machine: Machine) -> list[Candidate]:

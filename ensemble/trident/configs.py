@@ -17,6 +17,9 @@ from trident.service import STEPS, Service, Serving, Spec
 HEADER = "# Written by `trident build` from service.toml; change that and build again.\n"
 HANG_PARAMETER = "HANG_TIMEOUT_S"  # `trident serve` reads it; to Triton it means nothing
 WARM_LENGTH = 8  # tokens of the first call
+# At once, of TensorFlow with texts: two of one thread did more than one of two at every load, and answered a lone text
+# sooner, as long as it was short (README, "How fast it is"). OpenVINO does as much with one.
+PARALLEL_CALLS = 2
 
 
 def render(service: Service, pipeline: Pipeline, version: int, kept: list[int], *, ragged: bool) -> dict[str, str]:
@@ -111,7 +114,8 @@ def _compute(message: pb.ModelConfig, serving: Serving) -> None:
     on_cpu = serving.accelerator == "openvino"
     kind = pb.ModelInstanceGroup.KIND_CPU if on_cpu else pb.ModelInstanceGroup.KIND_AUTO
     message.instance_group.add(kind=kind, count=serving.model_instances)
-    message.parameters["PARALLEL_CALLS"].string_value = str(serving.parallel_calls)
+    calls = serving.parallel_calls or (1 if serving.accelerator else PARALLEL_CALLS)
+    message.parameters["PARALLEL_CALLS"].string_value = str(calls)
     accelerators = message.optimization.execution_accelerators
     if on_cpu:
         added = accelerators.cpu_execution_accelerator.add(name="openvino")

@@ -133,7 +133,7 @@ class Serving(Section):
     model_instances: Count = 1
     preprocess_instances: Count = 1
     postprocess_instances: Count = 1
-    parallel_calls: Annotated[int, Field(ge=1, le=256)] = 1
+    parallel_calls: Annotated[int, Field(ge=0, le=256)] = 0
     threads: Annotated[int, Field(ge=0, le=4096)] = 0
     accelerator: Literal["", "openvino", "xla"] = ""
     precision: Literal["f32", "bf16"] = "f32"

@@ -499,7 +499,7 @@ def test_what_has_no_effect_is_warned_about_and_what_has_is_told(backend: Backen
         assert "accelerator 'tensorrt' has no effect" in log
         assert "accelerator 'gpu_io' has no effect on outputs" in log
         assert "signature 'serving_default' x FP32 [-1,4] -> y FP32 [-1,4]" in log
-        assert "loader TensorFlow 2, precision mixed, threads 1 intra, 2 inter, device CPU" in log
+        assert "loader TensorFlow 2, precision mixed, threads 1 intra, 2 inter, calls at once 1, device CPU" in log
         whole = backend.server.log.read_text(encoding="utf-8", errors="replace")
         assert "Compiled cluster using XLA" in whole
 

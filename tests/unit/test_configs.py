@@ -1,6 +1,5 @@
 """The four config.pbtxt say what Triton is to do; they are read back with Triton's own protobuf."""
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -160,13 +159,35 @@ def test_threads_go_to_tensorflow(rendered: Rendered) -> None:
     assert rendered(threads=4)["spam_model"].parameters["TF_NUM_INTRA_THREADS"].string_value == "4"
 
 
-@pytest.mark.parametrize("accelerator", ["", "openvino"])
-def test_parallel_calls_share_the_cores_of_an_instance(rendered: Rendered, accelerator: str) -> None:
-    model = rendered(parallel_calls=3, accelerator=accelerator)["spam_model"]
-    model.instance_group[0].kind = pb.ModelInstanceGroup.KIND_CPU  # what Triton makes of KIND_AUTO without a GPU
+@pytest.mark.parametrize(
+    ("serving", "calls", "cores"),
+    [
+        ({}, 2, 4),
+        ({"parallel_calls": 1}, 1, 0),
+        ({"parallel_calls": 3, "model_instances": 2}, 3, 1),
+        ({"parallel_calls": 100}, 8, 1),
+        ({"accelerator": "xla"}, 1, 0),
+        ({"accelerator": "openvino"}, 1, 0),
+        ({"accelerator": "openvino", "parallel_calls": 2}, 2, 4),
+    ],
+)
+def test_parallel_calls_share_the_cores_of_an_instance(
+    rendered: Rendered, monkeypatch: pytest.MonkeyPatch, serving: dict[str, Any], calls: int, cores: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {*range(8)})
+    model = rendered(**serving)["spam_model"]
+    for kind, expected in (("KIND_CPU", (calls, cores)), ("KIND_GPU", (1, 0))):  # what Triton makes of KIND_AUTO
+        model.instance_group[0].kind = pb.ModelInstanceGroup.Kind.Value(kind)
+        settings = read_settings(json_format.MessageToDict(model, preserving_proto_field_name=True), {})
+        assert (settings.parallel_calls, settings.cores) == expected
+
+
+def test_what_is_not_ragged_is_one_call(rendered: Rendered) -> None:
+    model = rendered(parallel_calls=2)["spam_model"]
+    model.instance_group[0].kind = pb.ModelInstanceGroup.KIND_CPU
+    model.input[0].allow_ragged_batch = False
     settings = read_settings(json_format.MessageToDict(model, preserving_proto_field_name=True), {})
-    assert settings.parallel_calls == 3
-    assert settings.cores == max(1, len(os.sched_getaffinity(0)) // 3)
+    assert (settings.parallel_calls, settings.cores) == (1, 0)
 
 
 def test_openvino_computes_on_the_cpu_with_its_own_threads_and_precision(rendered: Rendered) -> None:

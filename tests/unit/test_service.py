@@ -47,6 +47,7 @@ def test_a_name_and_a_task_are_enough(service_folder: Path) -> None:
             "model_instances": 1,
             "preprocess_instances": 1,
             "postprocess_instances": 1,
+            "parallel_calls": 0,
             "threads": 0,
             "accelerator": "",
             "precision": "f32",

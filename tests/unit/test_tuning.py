@@ -122,7 +122,7 @@ def test_a_latency_that_callers_do_not_bear_is_out() -> None:
         return Figures(120.0 if candidate.model_instances == 2 else 100.0, 90.0, 5.0)
 
     outcome = Bench(figures).search(goal)
-    assert outcome.best.candidate.changes(START) == {"model_instances": 2}
+    assert outcome.best.candidate.changes(START) == {"model_instances": 2, "parallel_calls": 1}
     assert outcome.pays(goal)
 
 
@@ -209,11 +209,12 @@ def candidates(machine: Machine, concurrency: int = 32) -> dict[str, list[dict[s
 def test_candidates_on_a_cpu_fit_its_cores() -> None:
     found = candidates(Machine(cores=6, gpus=0, bf16=False, openvino=False))
     assert found["accelerator and precision"] == [{}, {"accelerator": "xla"}]
-    keys = ("parallel_calls", "model_instances")
+    one = {"parallel_calls": 1}
     assert found["instances and threads"] == [
-        {},
-        *({key: count} for count in (2, 4, 6) for key in keys),
-        {"threads": 1},
+        *(one, {}),  # the two calls that are made anyway
+        *({"model_instances": 2} | one, {"parallel_calls": 4}),
+        *({"model_instances": 4} | one, {"parallel_calls": 6}),
+        *({"model_instances": 6} | one, {"threads": 1} | one),
     ]
     assert found["queue delay"] == [{}, {"queue_delay_ms": 1.0}, {"queue_delay_ms": 5.0}]
     assert found["batch size"] == [{"max_batch_size": 8}, {"max_batch_size": 16}]

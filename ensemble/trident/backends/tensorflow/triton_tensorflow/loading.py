@@ -129,7 +129,8 @@ def _summary(signature: Signature, settings: Settings, engine: Engine, device: s
         precision = "mixed" if settings.mixed_precision else "as exported"
     return (
         f"signature '{signature.key}' {_tensors(signature.inputs.values())} -> {_tensors(signature.outputs.values())}; "
-        f"loader {engine.loader}, precision {precision}, threads {threads}, device {device}"
+        f"loader {engine.loader}, precision {precision}, threads {threads}, calls at once {settings.parallel_calls}, "
+        f"device {device}"
     )
 
 

@@ -92,7 +92,7 @@ def read_settings(config: Mapping[str, Any], server_options: Mapping[str, str]) 
         if name not in SERVER_OPTIONS and (name, value) != ("version", "2"):
             known = f"of --backend-config=tensorflow,... these have: {list(SERVER_OPTIONS)}"
             warnings.append(f"--backend-config=tensorflow,{name}={value} has no effect; {known}")
-    parallel_calls = _number(parameters, "PARALLEL_CALLS", 1, MOST_CALLS)
+    parallel_calls, cores = _shared_cores(config, _number(parameters, "PARALLEL_CALLS", 1, MOST_CALLS))
     mixed_precision = _gpu_accelerators(accelerators.get("gpu_execution_accelerator") or [], warnings)
     return Settings(
         intra_threads=_number(parameters, "TF_NUM_INTRA_THREADS", 0),
@@ -107,7 +107,7 @@ def read_settings(config: Mapping[str, Any], server_options: Mapping[str, str]) 
         mixed_precision=mixed_precision,
         openvino=_cpu_accelerator(accelerators.get("cpu_execution_accelerator") or []),
         parallel_calls=parallel_calls,
-        cores=_share_of_cores(config, parallel_calls),
+        cores=cores,
         op_libraries=tuple((config.get("model_operations") or {}).get("op_library_filename") or ()),
         soft_placement=_flag(server_options, "allow-soft-placement", True),
         warnings=warnings,
@@ -130,15 +130,19 @@ def _number(parameters: Mapping[str, str], name: str, least: int, most: int = 2*
     return int(value)
 
 
-def _share_of_cores(config: Mapping[str, Any], parallel_calls: int) -> int:
-    """The cores of one call if several of the model run on the CPU at once, at least 1; 0 if there is only one.
+def _shared_cores(config: Mapping[str, Any], calls: int) -> tuple[int, int]:
+    """How many calls an instance makes at once, and the cores of one call; 0 if it has all of them to itself.
 
-    Were each to take all of them, they would hold each other up.
+    Were each call to take all cores, they would hold each other up; more calls than cores would, too. Only batches of
+    ragged inputs are cut for them, and only on the CPU: on a GPU, more cuts of a batch cost more than they gain.
     """
     groups = config.get("instance_group") or []
     instances = sum(int(group.get("count", 1)) for group in groups if group.get("kind") == "KIND_CPU")
-    calls = instances * parallel_calls
-    return max(1, len(os.sched_getaffinity(0)) // calls) if calls > 1 else 0
+    if not instances:
+        return 1, 0
+    own = max(1, len(os.sched_getaffinity(0)) // instances)
+    calls = min(calls, own) if any(entry.get("allow_ragged_batch") for entry in config.get("input") or []) else 1
+    return calls, own // calls if instances * calls > 1 else 0
 
 
 def _flag(parameters: Mapping[str, str], name: str, default: bool) -> bool:
