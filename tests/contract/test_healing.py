@@ -28,6 +28,7 @@ MODELS = Path(__file__).parent.parent / "models"
 WITHIN_S = 60
 PATIENT = Retry(attempts=1000, lost_answers=True, attempt_timeout_s=10)
 HANG_TIMEOUT_S = 2
+STARVED_S = 2.5
 # One for each kind of death: pauses grow for what dies often.
 SPARE = ("killed", "crashed", "damaged", "early", "moved", "touched")
 ENSEMBLE = f"""\
@@ -241,6 +242,48 @@ def test_a_load_does_not_wait_for_ever_for_a_process_that_died(
         assert not isinstance(caught.value, RequestTimeout)
     assert [ask(client, "early") for client in patient] == [[[b"a"]]] * 2
     until(lambda: told(own)["ready"], "it is not mended")
+
+
+STARVED = """\
+import pathlib, time
+import identity
+
+
+class TritonPythonModel(identity.TritonPythonModel):
+    def initialize(self, args):
+        begun = pathlib.Path(args["model_repository"], "begun")
+        if not begun.exists():
+            begun.touch()
+            time.sleep(3)
+"""
+
+
+def test_a_process_that_is_starved_while_it_loads_holds_up_no_start(tmp_path: Path) -> None:
+    """It is stopped for longer than Triton's patience, as on a machine that is too busy; Triton forgets it then."""
+    shutil.copytree(MODELS / "identity", tmp_path / "starved")
+    config = tmp_path / "starved" / "config.pbtxt"
+    config.write_text(config.read_text().replace("identity", "starved"))
+    version = tmp_path / "starved" / "1"
+    (version / "model.py").rename(version / "identity.py")
+    (version / "model.py").write_text(STARVED)
+    (tmp_path / "patient" / "1").mkdir(parents=True)
+    (tmp_path / "patient" / "config.pbtxt").write_text(ENSEMBLE.replace("fragile", "starved"))
+    server = Server(tmp_path, http_port=0, grpc_port=0, metrics_port=0, start_timeout_s=WITHIN_S)
+    with ThreadPoolExecutor() as pool:
+        started = pool.submit(server.start)
+        until((tmp_path / "starved" / "begun").exists, "it does not load")
+        (stopped,) = pids(server, "/starved/1")
+        os.kill(stopped, signal.SIGSTOP)
+        time.sleep(STARVED_S)
+        os.kill(stopped, signal.SIGCONT)
+        try:
+            started.result()
+            with Client(server.http_url) as client:
+                assert ask(client, "patient") == [[b"a"]]
+            assert f"tritonserver gave its process {stopped} up" in server.log.read_text()
+        finally:
+            server.stop()
+    assert leftovers(server) == []
 
 
 def test_what_somebody_unloads_stays_unloaded(own: Server) -> None:

@@ -20,6 +20,7 @@ from trident.server.hangs import Hangs, Key
 from trident.server.health import TRITONSERVER, Health
 from trident.server.revivals import UNLOADED, Place, Revivals
 from trident.server.stubs import IN_ORDER, Stub, dead_stubs, end_of, find_stubs
+from trident.server.waits import Waits
 
 LOOK_EVERY_S = 1.0
 MEET_EVERY_S = 0.1  # while models load
@@ -28,6 +29,7 @@ ASK_TIMEOUT_S = 10.0
 CLOSED_WITHIN_S = 0.5  # its connection, for which a tritonserver that stops waits in steps of a second
 SILENT_S = 30.0  # a tritonserver that was live and does not answer for so long hangs
 STUCK_START_S = 15.0  # likewise one whose start, or whose load of a model, waits for a process that is dead
+FORGOTTEN_S = 5.0  # a load that waits so long for the end of its own process, which runs, has forgotten it
 HANG_PARAMETER = "HANG_TIMEOUT_S"  # of an ensemble, as `trident build` writes it from service.toml
 
 
@@ -61,6 +63,7 @@ class Healer:
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._revivals = Revivals(place, health, tell, self._ended, lambda: os.eventfd_write(self._wake, 1))
         self._hangs = Hangs()
+        self._waits = Waits()
         self._limits_s: dict[str, float] = {}
         self._states: dict[Key, str] = {}
         self._had_processes: set[Key] = set()
@@ -88,11 +91,13 @@ class Healer:
             while not self._ended.is_set():
                 if not self._armed.is_set():  # models load; their processes are met, lest one dies unknown
                     self._meet(find_stubs(self._tritonserver, self._place.repository))
+                    self._end_forgotten([stub for _, stub in self._known.values()])
                     self._armed.wait(MEET_EVERY_S)
                     continue
                 try:
                     self._look(client)
                 except (ClientError, OSError):  # it is still loading, or ending, or hangs
+                    self._end_forgotten([stub for _, stub in self._known.values()])
                     self._check_silence()
                 except Exception:  # whatever it was, the watch goes on
                     self._tell(f"the watch over the models failed: {traceback.format_exc()}")
@@ -111,6 +116,8 @@ class Healer:
         self._read_index(client)
         self._judge()
         self._miss()
+        loading = {key for key, state in self._states.items() if state == "LOADING"}
+        self._end_forgotten([stub for _, stub in self._known.values() if (stub.model, stub.version) in loading])
         if self._limits_s:
             with urllib.request.urlopen(self._place.metrics_url, timeout=ASK_TIMEOUT_S) as answer:  # noqa: S310
                 metrics = answer.read().decode()
@@ -215,6 +222,18 @@ class Healer:
                 self._wanted.discard(name)
             elif state == "UNAVAILABLE" and not self._revivals.under_way(name):
                 self._revivals.begin(name, "", " ".join(reason.split()) or "it is not loaded")
+
+    def _end_forgotten(self, loading: list[Stub]) -> None:
+        """Kill processes of loads that tritonserver has given up without telling them; the loads fail then."""
+        forgotten = self._waits.find(self._tritonserver, {stub.pid for stub in loading}, FORGOTTEN_S)
+        for stub in loading:
+            if stub.pid in forgotten:
+                self._tell(
+                    f"model '{stub.model}' version {stub.version}: tritonserver gave its process {stub.pid} up while "
+                    "it loaded, as on a machine that is too busy, and waits for its end; it is killed"
+                )
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(stub.pid, signal.SIGKILL)
 
     def _end_hanging(self, key: Key) -> None:
         """Kill the processes of a model; what follows is as with any that dies."""

@@ -33,6 +33,8 @@ POLL_S = 0.05
 # Of each instance, for responses that are sent one by one and for calls of other models; Triton's own default, 32, is
 # paid again for each process that dies with requests, since release 24.10 never lets go of its instance.
 SENDING_THREADS = 8
+# The end of the reason why a model did not load, if its process died or was starved.
+DIED = "is not healthy."
 
 # What a machine without a GPU logs although all is well.
 NOISE = re.compile(r"cuda|nvml|dcgm|gpu metrics", re.IGNORECASE)
@@ -309,12 +311,23 @@ class Server:
         except Forbidden:
             port = self.ports["http"]
             raise ServerStartError(f"http port {port} was taken by another server while this one started") from None
+        if any(row.reason.endswith(DIED) for row in status):
+            status = self._load_again(status)
         self._on_progress(sum(row.state == "READY" for row in status), len(self.models))
         failed = [f"model '{row.name}': {row.reason}" for row in status if row.state != "READY"]
         ready = any(row.state == "READY" for row in status)
         if failed and not (self._keep_going and ready):
             hint = "" if self._keep_going else " (--keep-going serves the models that load)"
             raise ServerStartError(f"{'; '.join(failed)}{hint}; the log is {self.log}")
+
+    def _load_again(self, status: list[ModelStatus]) -> list[ModelStatus]:
+        """Load once more what did not load, since a process ended for no fault of its model's: starved, or killed."""
+        failed = sorted((row for row in status if row.state != "READY"), key=lambda row: not row.reason.endswith(DIED))
+        with Client(self.grpc_url, admin_key=self.admin_key, timeout_s=self._start_timeout_s, retry=None) as client:
+            for name in dict.fromkeys(row.name for row in failed):  # those that others wait for come first
+                with contextlib.suppress(ClientError):  # the status says why
+                    client.load_model(name)
+        return self.model_status()
 
 
 def _find_models(repository: Path) -> list[str]:
