@@ -5,7 +5,7 @@ PYTHON ?= $(shell for name in python3 python3.12 python3.11 python3.10; do $$nam
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: help demo test check bench bench-backend bench-client bench-files bench-overload bench-healing bench-peers bench-request soak fuzz lock clean
+.PHONY: help demo test check bench bench-backend bench-client bench-files bench-overload bench-healing bench-peers bench-request bench-scaling soak fuzz lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 15
@@ -47,6 +47,9 @@ soak: $(INSTALLED) ## serve for an hour under load, kills, releases and bad requ
 
 bench-request: $(INSTALLED) ## report where a request's time goes
 	$(BIN)/python benchmarks/request.py
+
+bench-scaling: $(INSTALLED) ## report the cost as work grows: callers, tokens, services, rows of files
+	$(BIN)/python benchmarks/scaling.py
 
 fuzz: $(INSTALLED) ## send ten thousand malformed requests to a server of its own
 	$(BIN)/python benchmarks/fuzz.py

@@ -1,6 +1,7 @@
-"""Model repositories of ours: one that `trident build` writes, and copies of it with other [serving] settings."""
+"""Model repositories of ours: one that `trident build` writes, and copies of services or of it with other settings."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,21 @@ def build_repository(service: Path, folder: Path) -> Path:
     """The repository of a service, as `trident build` writes it; in a process of its own, which loads TensorFlow."""
     command = [sys.executable, "-m", "trident", "build", str(service), "--model-repository", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def with_setting(service: Path, folder: Path, key: str, value: str) -> Path:
+    """A copy of a service folder with another value of one key, which is TOML.
+
+    Raises:
+        SystemExit: its service.toml does not have the key once.
+    """
+    shutil.copytree(service, folder)
+    file = folder / "service.toml"
+    text, found = re.subn(rf"(?m)^{key} = .*$", f"{key} = {value}", file.read_text(encoding="utf-8"))
+    if found != 1:
+        raise SystemExit(f"{service / file.name} has {found} lines '{key} = ...', expected 1; make the service anew")
+    file.write_text(text, encoding="utf-8")
     return folder
 
 
