@@ -73,6 +73,8 @@ class Figures:
     bound_ms: float
     alone_before_ms: float
     calm_after_s: float
+    client_cores_at_capacity: float
+    client_cores_in_flood: float
 
 
 async def closed_loop(ask: Ask, callers: int, seconds: float) -> float:
@@ -140,8 +142,12 @@ async def measure(url: str, asking: Asking, limit: int, batch: int, options: arg
         ask = asking(client)
         before = await alone_ms(ask)
         await closed_loop(ask, options.callers, 1)
+        began, used = time.perf_counter(), time.process_time()
         first = await closed_loop(ask, options.callers, options.seconds)
+        calm_cores = (time.process_time() - used) / (time.perf_counter() - began)
+        began, used = time.perf_counter(), time.process_time()
         tally, offered, answered = await open_loop(ask, 2 * first, options.seconds)
+        flood_cores = (time.process_time() - used) / (time.perf_counter() - began)
         calm = await calm_s(ask, CALM * before)
         capacity = (first + await closed_loop(ask, options.callers, options.seconds)) / 2
     return Figures(
@@ -158,6 +164,8 @@ async def measure(url: str, asking: Asking, limit: int, batch: int, options: arg
         bound_ms=1e3 * (limit + UNDER_WAY * batch) / answered,
         alone_before_ms=before,
         calm_after_s=calm,
+        client_cores_at_capacity=calm_cores,
+        client_cores_in_flood=flood_cores,
     )
 
 

@@ -18,7 +18,7 @@ HEADER = "# Written by `trident build` from service.toml; change that and build 
 HANG_PARAMETER = "HANG_TIMEOUT_S"  # `trident serve` reads it; to Triton it means nothing
 WARM_LENGTH = 8  # tokens of the first call
 # At once, of TensorFlow with texts: two of one thread did more than one of two at every load, and answered a lone text
-# sooner, as long as it was short (README, "How fast it is"). OpenVINO does as much with one.
+# sooner, as long as it was short (README, "Beside other servers"). OpenVINO does as much with one.
 PARALLEL_CALLS = 2
 
 
