@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+LOOK_EVERY_S = 1.0  # a tritonserver has hundreds of threads
 WAIT4 = {"x86_64": 61, "aarch64": 260}.get(platform.machine(), -1)
 
 
@@ -24,6 +25,7 @@ class Waits:
         """Nothing is known yet."""
         self._proc = proc
         self._clock = clock
+        self._looked = -LOOK_EVERY_S
         self._since: dict[int, float] = {}
 
     def find(self, tritonserver: int, running: set[int], limit_s: float) -> set[int]:
@@ -35,9 +37,10 @@ class Waits:
             limit_s: seconds that it has waited at least.
         """
         now = self._clock()
-        waited_for = self._waited_for(tritonserver) & running
-        self._since = {pid: self._since.get(pid, now) for pid in waited_for}
-        return {pid for pid, since in self._since.items() if now - since >= limit_s}
+        if now - self._looked >= LOOK_EVERY_S:
+            self._looked = now
+            self._since = {pid: self._since.get(pid, now) for pid in self._waited_for(tritonserver)}
+        return {pid for pid, since in self._since.items() if pid in running and now - since >= limit_s}
 
     def _waited_for(self, tritonserver: int) -> set[int]:
         """A thread that waits shows its system call with its arguments; where that is not allowed, nobody is found."""
