@@ -148,7 +148,7 @@ def test_only_requested_outputs_come_back(backend: BackendServer, models: Path) 
 def test_the_log_says_what_serves(backend: BackendServer, models: Path) -> None:
     with backend.model("openvino_told", models / "dense", accelerator(NUM_THREADS=1)) as name:
         log = backend.log(name)
-    assert "loader OpenVINO, precision f32, threads 1, device CPU" in log
+    assert "loader OpenVINO, precision f32, threads 1, calls at once 1, device CPU" in log
     assert "[?]" not in log
     assert "cannot serve" not in log
 

@@ -41,8 +41,8 @@ def test_the_best_is_written_and_built(service_folder: Path) -> None:
     before = (service_folder / "service.toml").read_text(encoding="utf-8")
     result = tune(service_folder)
     assert result.exit_code == 0, result.output
-    assert "model_instances = 2: +50% and +50% in two rounds (requests/s of 32 callers)" in result.stdout
-    assert f"wrote model_instances into {service_folder / 'service.toml'}; built spam" in result.stdout
+    assert "model_instances = 2, parallel_calls = 1: +50% and +50% in two rounds (requests/s of 32 callers)" in result.stdout
+    assert f"wrote model_instances, parallel_calls into {service_folder / 'service.toml'}; built spam" in result.stdout
     assert "untuned: 32 callers 100.0 requests/s, p99 30.0 ms; alone 10.00 ms" in result.stderr
     assert (service_folder / "service.toml").read_text(encoding="utf-8").startswith(before)
     assert load_spec(service_folder).serving.model_instances == 2
@@ -75,7 +75,7 @@ def test_what_gains_too_little_changes_nothing(service_folder: Path) -> None:
 
 def test_all_of_it_is_printed_for_machines(service_folder: Path) -> None:
     found: dict[str, Any] = json.loads(tune(service_folder, "--json", "--p99-ms", "25").stdout)
-    assert (found["changes"], found["written"]) == ({"model_instances": 2}, True)
+    assert (found["changes"], found["written"]) == ({"model_instances": 2, "parallel_calls": 1}, True)
     assert found["goal"] == {"latency": False, "p99_ms": 25.0, "concurrency": 32}
     best = next(trial for trial in found["trials"] if trial["candidate"]["model_instances"] == 2)
     assert (best["figures"]["throughput"], len(best["rounds"])) == (150.0, 2)
