@@ -41,7 +41,8 @@ def test_the_best_is_written_and_built(service_folder: Path) -> None:
     before = (service_folder / "service.toml").read_text(encoding="utf-8")
     result = tune(service_folder)
     assert result.exit_code == 0, result.output
-    assert "model_instances = 2, parallel_calls = 1: +50% and +50% in two rounds (requests/s of 32 callers)" in result.stdout
+    best = "model_instances = 2, parallel_calls = 1"
+    assert f"{best}: +50% and +50% in two rounds (requests/s of 32 callers)" in result.stdout
     assert f"wrote model_instances, parallel_calls into {service_folder / 'service.toml'}; built spam" in result.stdout
     assert "untuned: 32 callers 100.0 requests/s, p99 30.0 ms; alone 10.00 ms" in result.stderr
     assert (service_folder / "service.toml").read_text(encoding="utf-8").startswith(before)
