@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from trident.datasets import read_dataset
@@ -32,6 +33,7 @@ UNDER_WAY = 2  # batches that Triton has taken out of the queue: one that runs, 
 CALM = 2.0  # latency is back when it is at most so many times what it was
 PROBE_S = 10.0  # how long to wait for that
 
+Found = TypeVar("Found")
 Ask = Callable[[], Awaitable[object]]
 Asking = Callable[[AsyncClient], Ask]
 
@@ -111,6 +113,13 @@ async def open_loop(ask: Ask, rate: float, seconds: float) -> tuple[Tally, float
     return tally, sent / passed, answered
 
 
+async def with_cores(work: Awaitable[Found]) -> tuple[Found, float]:
+    """What came of some work, and the cores that this process used for it."""
+    began, used = time.perf_counter(), time.process_time()
+    found = await work
+    return found, (time.process_time() - used) / (time.perf_counter() - began)
+
+
 async def alone_ms(ask: Ask, requests: int = 30) -> float:
     """Median milliseconds of a request that is alone."""
     tally = Tally()
@@ -142,12 +151,8 @@ async def measure(url: str, asking: Asking, limit: int, batch: int, options: arg
         ask = asking(client)
         before = await alone_ms(ask)
         await closed_loop(ask, options.callers, 1)
-        began, used = time.perf_counter(), time.process_time()
-        first = await closed_loop(ask, options.callers, options.seconds)
-        calm_cores = (time.process_time() - used) / (time.perf_counter() - began)
-        began, used = time.perf_counter(), time.process_time()
-        tally, offered, answered = await open_loop(ask, 2 * first, options.seconds)
-        flood_cores = (time.process_time() - used) / (time.perf_counter() - began)
+        first, calm_cores = await with_cores(closed_loop(ask, options.callers, options.seconds))
+        (tally, offered, answered), flood_cores = await with_cores(open_loop(ask, 2 * first, options.seconds))
         calm = await calm_s(ask, CALM * before)
         capacity = (first + await closed_loop(ask, options.callers, options.seconds)) / 2
     return Figures(

@@ -5,7 +5,6 @@ build of the service. Callers in a closed loop send one short text each over HTT
 """
 
 import argparse
-import json
 import shlex
 import sys
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from comparison.load import closed_loop, post, summarize
 from comparison.processes import cpu_s
+from comparison.servers import triton_body
 from comparison.texts import short
 from processes import tritonserver_of
 from tokenizers import Tokenizer
@@ -53,11 +53,7 @@ def model_ms(client: Client, service: str) -> Counter[str]:
 def measure(server: Server, service: str, texts: list[str], callers: int, seconds: float) -> dict[str, float]:
     """Figures of one number of callers, in milliseconds a request."""
     port = server.ports["http"]
-    bodies = [
-        json.dumps({"inputs": [{"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]}).encode()
-        for text in texts
-    ]
-    requests = [post(f"/v2/models/{service}/infer", body, port) for body in bodies]
+    requests = [post(f"/v2/models/{service}/infer", triton_body([text]), port) for text in texts]
     closed_loop(port, requests, callers, 0.0, WARM_S)
     with Client(server.http_url) as client:
         before, counted = processor_ms(server), model_ms(client, service)

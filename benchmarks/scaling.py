@@ -20,6 +20,7 @@ from comparison.growth import Row, draw, table
 from comparison.load import Sample, measure, post
 from comparison.repositories import build_repository, with_setting
 from comparison.results import without_nan
+from comparison.servers import triton_body
 from comparison.texts import short
 from processes import held
 from tokenizers import Tokenizer
@@ -69,8 +70,7 @@ class Bench:
         port = server.ports["http"]
         requests = []
         for text, service in zip(texts, itertools.cycle(services)):
-            inputs = [{"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": [text]}]
-            requests.append(post(f"/v2/models/{service}/infer", json.dumps({"inputs": inputs}).encode(), port))
+            requests.append(post(f"/v2/models/{service}/infer", triton_body([text]), port))
         sample = measure(port, requests, [True] * len(requests), callers, WARM_S, self.seconds)
         if sample.failure:  # a request failed, or none was answered within the seconds
             say(f"{callers} callers of {', '.join(services)}: {sample.failed} requests failed: {sample.failure}")

@@ -115,7 +115,7 @@ def _trident(service: str, name: str, kind: str, serving: dict[str, Any]) -> Ser
         folder="",
         command=_serve,
         path=f"/v2/models/{service}/infer",
-        body=_triton_body,
+        body=triton_body,
         answer=_triton_answer,
         serving=serving,
         settings=lambda place: {"TRIDENT_STATE_DIR": str(place.repository.parent / "state")},
@@ -133,7 +133,7 @@ def _peers(processes: int, threads: int, suffix: str) -> list[Server]:
         shape = {"processes": processes, "threads": threads}
         return Server(name=f"{name}{suffix}", kind=PEER, folder=folder, command=command, **(plain | shape | more))
 
-    triton: dict[str, Any] = {"path": "/v2/models/spam/infer", "body": _triton_body, "answer": _triton_answer}
+    triton: dict[str, Any] = {"path": "/v2/models/spam/infer", "body": triton_body, "answer": _triton_answer}
     bento: dict[str, Any] = {"body": _bento_body, "answer": _bento_answer, "settings": _bento_settings}
     return [
         peer("Flask, maxlen=100, no batching", "flask", _gunicorn, max_length=100),
@@ -220,7 +220,8 @@ def _bento_answer(body: bytes) -> list[Answer]:
     return [(found["label"], found["score"]) for found in json.loads(body)]
 
 
-def _triton_body(texts: Sequence[str]) -> bytes:
+def triton_body(texts: Sequence[str]) -> bytes:
+    """A request to a service of ours, or to any Triton's."""
     tensor = {"name": "text", "shape": [len(texts), 1], "datatype": "BYTES", "data": list(texts)}
     return json.dumps({"inputs": [tensor]}).encode()
 

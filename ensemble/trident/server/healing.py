@@ -91,13 +91,13 @@ class Healer:
             while not self._ended.is_set():
                 if not self._armed.is_set():  # models load; their processes are met, lest one dies unknown
                     self._meet(find_stubs(self._tritonserver, self._place.repository))
-                    self._end_forgotten([stub for _, stub in self._known.values()])
+                    self._end_forgotten()
                     self._armed.wait(MEET_EVERY_S)
                     continue
                 try:
                     self._look(client)
                 except (ClientError, OSError):  # it is still loading, or ending, or hangs
-                    self._end_forgotten([stub for _, stub in self._known.values()])
+                    self._end_forgotten()
                     self._check_silence()
                 except Exception:  # whatever it was, the watch goes on
                     self._tell(f"the watch over the models failed: {traceback.format_exc()}")
@@ -116,8 +116,7 @@ class Healer:
         self._read_index(client)
         self._judge()
         self._miss()
-        loading = {key for key, state in self._states.items() if state == "LOADING"}
-        self._end_forgotten([stub for _, stub in self._known.values() if (stub.model, stub.version) in loading])
+        self._end_forgotten(self._loading())
         if self._limits_s:
             with urllib.request.urlopen(self._place.metrics_url, timeout=ASK_TIMEOUT_S) as answer:  # noqa: S310
                 metrics = answer.read().decode()
@@ -132,8 +131,7 @@ class Healer:
 
     def _kill(self, reason: str) -> None:
         self._tell(f"{reason}; it is killed")
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._tritonserver, signal.SIGKILL)
+        _end(self._tritonserver)
 
     def _bury(self) -> None:
         """Find out which processes have died, and how."""
@@ -154,7 +152,7 @@ class Healer:
 
     def _judge(self) -> None:
         """Have versions revived whose process died after they were loaded; of others, who loads them is told."""
-        loading = {key for key, state in self._states.items() if state == "LOADING"}
+        loading = self._loading()
         for stub in [*self._dead]:
             key = stub.model, stub.version
             if key not in loading:
@@ -223,17 +221,24 @@ class Healer:
             elif state == "UNAVAILABLE" and not self._revivals.under_way(name):
                 self._revivals.begin(name, "", " ".join(reason.split()) or "it is not loaded")
 
-    def _end_forgotten(self, loading: list[Stub]) -> None:
-        """Kill processes of loads that tritonserver has given up without telling them; the loads fail then."""
-        forgotten = self._waits.find(self._tritonserver, {stub.pid for stub in loading}, FORGOTTEN_S)
-        for stub in loading:
+    def _loading(self) -> set[Key]:
+        return {key for key, state in self._states.items() if state == "LOADING"}
+
+    def _end_forgotten(self, loading: set[Key] | None = None) -> None:
+        """Kill processes of loads that tritonserver has given up without telling them; the loads fail then.
+
+        Args:
+            loading: versions that are being loaded; None if all may be, since tritonserver does not answer yet.
+        """
+        stubs = [stub for _, stub in self._known.values() if loading is None or (stub.model, stub.version) in loading]
+        forgotten = self._waits.find(self._tritonserver, {stub.pid for stub in stubs}, FORGOTTEN_S)
+        for stub in stubs:
             if stub.pid in forgotten:
                 self._tell(
                     f"model '{stub.model}' version {stub.version}: tritonserver gave its process {stub.pid} up while "
                     "it loaded, as on a machine that is too busy, and waits for its end; it is killed"
                 )
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(stub.pid, signal.SIGKILL)
+                _end(stub.pid)
 
     def _end_hanging(self, key: Key) -> None:
         """Kill the processes of a model; what follows is as with any that dies."""
@@ -245,8 +250,12 @@ class Healer:
         )
         for stub in find_stubs(self._tritonserver, self._place.repository):
             if (stub.model, stub.version) == key:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(stub.pid, signal.SIGKILL)
+                _end(stub.pid)
+
+
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+        os.kill(pid, signal.SIGKILL)
 
 
 def _limits_s(client: Client, ready: list[str]) -> dict[str, float]:

@@ -75,8 +75,8 @@ def spread(groups: list[list[int]], lengths: Sequence[int], cost: Cost, workers:
         return groups
     longest = [max(lengths[index] for index in group) for group in groups]
     prices = [cost.call_s + cost.cell_s * size * len(group) for group, size in zip(groups, longest, strict=True)]
-    best, best_s = [1] * len(groups), _span([*prices], workers)
-    for number in range(1, 2 * workers + 1):
+    best, best_s = [1] * len(groups), _span(prices, workers)
+    for number in range(2, 2 * workers + 1):
         target = sum(prices) / number
         pieces = [min(len(group), ceil(price / target)) for group, price in zip(groups, prices, strict=True)]
         span_s = _span(
