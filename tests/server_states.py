@@ -22,4 +22,5 @@ def server(
         shm_prefix=f"trident_{http_port}_",
         log=log,
         links="",
+        completes_configs=True,
     )

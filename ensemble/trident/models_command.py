@@ -22,6 +22,8 @@ from trident.errors import TridentError
 from trident.model_table import ModelRow, ModelTable
 from trident.options import AsJson, Repository, RepositoryUrl, Timeout, Url, is_set_for_all
 from trident.output import natural_width, print_whole, printable
+from trident.ownership import is_built
+from trident.server.state import server_at
 
 LOAD_TIMEOUT_S = 300.0
 UNLOAD_TIMEOUT_S = 60.0
@@ -79,8 +81,22 @@ def load(name: Name, url: Url = None, timeout: Timeout = LOAD_TIMEOUT_S, as_json
     One that is loaded already is loaded anew if its files have changed.
     """  # noqa: D301
     with Client(address(url), timeout_s=timeout) as client:
-        client.load_model(name)
+        try:
+            client.load_model(name)
+        except InferenceError as error:
+            raise type(error)(f"{error}{_why_not_completed(client.url, name)}") from None
     print(json.dumps({"loaded": name}) if as_json else f"loaded {name}")
+
+
+def _why_not_completed(url: str, name: str) -> str:
+    """What is to be done if a model did not load for want of a whole configuration; empty if that cannot be why."""
+    state = server_at(url)
+    if state is None or state.completes_configs or is_built(Path(state.model_repository) / name):
+        return ""
+    return (
+        f". If the config.pbtxt of '{name}' is missing or leaves something out: this server completes none, since "
+        "`trident build` had written all that it found at its start; start it again"
+    )
 
 
 @models.command()

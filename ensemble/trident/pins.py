@@ -11,8 +11,8 @@ from typing import Any
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from trident.configs import HEADER
 from trident.errors import ServiceError
+from trident.ownership import HEADER
 
 BEFORE = "released_before"  # a parameter of the ensemble
 PAD_VALUE = "PAD_VALUE."

@@ -11,6 +11,7 @@ from typing import Any
 
 from trident import configs
 from trident.errors import ServiceError
+from trident.ownership import is_built
 from trident.pins import Pin, Texts, named, read_pin
 from trident.service import STEPS
 
@@ -50,8 +51,9 @@ def check_not_foreign(repository: Path, name: str) -> None:
         ServiceError: there is one.
     """
     for model in _models(name):
-        text = read_text(repository / model / "config.pbtxt")
-        ours = text.startswith(configs.HEADER) and (model != name or configs.is_ensemble_of(text, name))
+        ours = is_built(repository / model)
+        if ours and model == name:
+            ours = configs.is_ensemble_of(read_text(repository / model / "config.pbtxt"), name)
         if (repository / model).exists() and not ours:
             raise ServiceError(
                 f"{repository / model} is a model that no service '{name}' built; rename the service or move the model"

@@ -144,6 +144,26 @@ def test_a_model_that_nobody_knows_is_named(trident: RunTrident, url: str, order
     assert "'nobody'" in line
 
 
+def test_a_model_that_is_not_built_is_completed_by_a_server_that_found_it_at_its_start(
+    repository: Path, tmp_path: Path, trident: RunTrident
+) -> None:
+    folder = tmp_path / "model_repository"
+    for model in ("tiny", "tiny_preprocess", "tiny_model", "tiny_postprocess"):
+        shutil.copytree(repository / model, folder / model)
+    with Server(folder, http_port=0, grpc_port=0, metrics_port=0) as built_only, Client(built_only.http_url) as client:
+        assert client.infer("tiny", ["hello"])[0].label
+        shutil.copytree(repository / "bare", folder / "bare")
+        result = trident("models", "load", "bare", "--url", built_only.http_url)
+        assert result.returncode == 1
+        (line,) = result.stderr.splitlines()
+        assert "config.pbtxt of 'bare' is missing or leaves something out" in line
+        assert line.endswith("start it again")
+        assert client.is_model_ready("tiny")
+    with Server(folder, models=["tiny"], http_port=0, grpc_port=0, metrics_port=0) as started_again:
+        result = trident("models", "load", "bare", "--url", started_again.http_url)
+        assert (result.returncode, result.stdout) == (0, "loaded bare\n"), result.stderr
+
+
 def test_without_the_key_the_loaded_models_are_listed_and_nothing_is_changed(
     trident: RunTrident, url: str, tmp_path: Path
 ) -> None:

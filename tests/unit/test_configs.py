@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format, text_format
-from trident.configs import HEADER, is_ensemble_of, render
+from trident.configs import is_ensemble_of, render
+from trident.ownership import HEADER
 from trident.pipeline import design
 from trident.service import Service, load_service
 from triton_tensorflow.settings import OpenVino, read_settings

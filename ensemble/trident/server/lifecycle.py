@@ -21,6 +21,7 @@ from trident_client import Client, ClientError, Forbidden
 
 from trident.bytecode import write_bytecode
 from trident.errors import ServerStartError
+from trident.ownership import is_built
 from trident.server.embedded import assemble_backends, find_tritonserver
 from trident.server.health import PATH
 from trident.server.limits import allow_connections, request_size_options
@@ -235,6 +236,11 @@ class Server:
             *(f"--{protocol}-port={self.ports[protocol]}" for protocol in PROTOCOLS),
             *request_size_options(triton),
         ]
+        # Triton sleeps for a second to find out what a configuration leaves out, at each load of each model.
+        # Source: triton-inference-server/python_backend r24.10, src/stub_launcher.cc, UpdateHealth.
+        completes = not all(is_built(self.model_repository / name) for name in _find_models(self.model_repository))
+        if not completes:
+            arguments.append("--disable-auto-complete-config")
         if triton.caches is not None and triton.caches.is_dir():
             arguments.append(f"--cache-directory={triton.caches}")
         self.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -245,6 +251,7 @@ class Server:
             "shm_prefix": self.shm_prefix,
             "links": str(self._links or ""),
             "log": str(self.log.resolve()),
+            "completes_configs": completes,
         }
         self._process = subprocess.Popen(
             [sys.executable, "-m", "trident.server.supervisor"],

@@ -32,6 +32,7 @@ class ServerState:
         shm_prefix: how its regions in /dev/shm begin.
         log: tritonserver's log file.
         links: folder of links made for it; empty if there is none.
+        completes_configs: whether it adds what a model's configuration leaves out.
     """
 
     supervisor_pid: int
@@ -45,6 +46,7 @@ class ServerState:
     shm_prefix: str
     log: str
     links: str
+    completes_configs: bool
 
     @property
     def is_alive(self) -> bool:
