@@ -1,8 +1,8 @@
 """Reports what callers notice when processes of a service's models are killed under load.
 
 Run `make demo` first, then `make bench-healing`; nothing here gates a test. Callers send one text after the other over
-HTTP and gRPC while SIGKILL ends a process of each step in turn; another model, on the same server, is asked without
-any retries. Each kill waits until the one before is mended, and a second more.
+HTTP and gRPC while SIGKILL ends a process of each step in turn; another service, a small one that is trained here, is
+asked on the same server without any retries. Each kill waits until the one before is mended, and a second more.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -18,7 +19,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from processes import tritonserver_of
 from trident.machine import title
 from trident.server.health import read_health
@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 # The deadline ends it. Triton 24.10 never answers the requests that a process worked on when it died.
 RIDE_OUT = Retry(attempts=1000, lost_answers=True, attempt_timeout_s=5)
 CALL_S = 120.0
+SMALL = "small"
 TEXTS = ("You won a free prize, call now", "See you at eight")
 
 
@@ -77,11 +78,16 @@ class Load:
         with Client(url, timeout_s=CALL_S, retry=None) as client:
             while not self._stop.is_set():
                 try:
-                    client.infer_tensors(self._neighbour, {"x": np.array([[b"a"]], dtype=object)})
+                    client.infer(self._neighbour, TEXTS[:1])
                 except ClientError as error:
                     self.neighbour_lost.append(str(error))
                 with self._lock:
                     self.neighbour_answered += 1
+
+
+def trident(*arguments: str | Path) -> None:
+    """Run a command."""
+    subprocess.run([sys.executable, "-m", "trident", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
 def kill(server: Server, model: str) -> float:
@@ -139,16 +145,17 @@ def main() -> None:
         repository.mkdir()
         for model in options.model_repository.resolve().glob(f"{options.service}*"):
             (repository / model.name).symlink_to(model)
-        (repository / "identity").symlink_to(ROOT / "tests" / "models" / "identity")
+        trident("train", ROOT / "data" / "sms_spam.tsv", "--name", SMALL, "--encoder", "none", "--services", work)
+        trident("build", Path(work) / SMALL, "--model-repository", repository)
         with Server(repository, http_port=0, grpc_port=0, metrics_port=0) as server:
-            told = measure(server, options.service, "identity", options.callers, options.kills)
+            told = measure(server, options.service, SMALL, options.callers, options.kills)
     if options.json:
         print(json.dumps(told))
         return
     print(f"{title()}; {shlex.join(sys.argv)}")
     print(f"{told['kills']} kills, {told['callers']} callers: {told['answered']} answered, {len(told['lost'])} lost")
     print(f"a model serves again after {told['recovery_median_s']} s (median), {told['recovery_worst_s']} s (worst)")
-    print(f"another model without retries: {told['neighbour_answered']} answered, {len(told['neighbour_lost'])} lost")
+    print(f"another service without retries: {told['neighbour_answered']} answered, {len(told['neighbour_lost'])} lost")
 
 
 if __name__ == "__main__":
