@@ -11,7 +11,6 @@ import os
 import shlex
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from comparison.repositories import build_repository, train_small
 from processes import tritonserver_of
 from trident.machine import title
 from trident.server.health import read_health
@@ -85,11 +85,6 @@ class Load:
                     self.neighbour_answered += 1
 
 
-def trident(*arguments: str | Path) -> None:
-    """Run a command."""
-    subprocess.run([sys.executable, "-m", "trident", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
-
-
 def kill(server: Server, model: str) -> float:
     """Kill a process of a model; returns the seconds until it is told to serve again."""
     stubs = find_stubs(tritonserver_of(server), server.model_repository.resolve())
@@ -145,8 +140,7 @@ def main() -> None:
         repository.mkdir()
         for model in options.model_repository.resolve().glob(f"{options.service}*"):
             (repository / model.name).symlink_to(model)
-        trident("train", ROOT / "data" / "sms_spam.tsv", "--name", SMALL, "--encoder", "none", "--services", work)
-        trident("build", Path(work) / SMALL, "--model-repository", repository)
+        build_repository(train_small(SMALL, Path(work)), repository)
         with Server(repository, http_port=0, grpc_port=0, metrics_port=0) as server:
             told = measure(server, options.service, SMALL, options.callers, options.kills)
     if options.json:

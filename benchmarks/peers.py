@@ -11,7 +11,6 @@ import argparse
 import json
 import shlex
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,7 +24,7 @@ from comparison.environments import EnvironmentFailed, environment, versions
 from comparison.picture import draw
 from comparison.points import evaluate
 from comparison.processes import adopt_orphans, memory_mb, with_descendants
-from comparison.repositories import build_repository, instances, variant
+from comparison.repositories import build_repository, instances, train_small, variant
 from comparison.results import LOADS, MANY, TINY_LOADS, Bounds, Results, Row, without_nan
 from comparison.rounds import BATCH_TEXTS, Bench, Model, ask
 from comparison.servers import ACCELERATED, OURS, PEER, Server, ours, peers
@@ -124,9 +123,8 @@ def measure_main(bench: Bench, model: Model, servers: list[Server], results: Res
 def measure_tiny(bench: Bench, servers: list[Server], results: Results, rounds: int) -> None:
     """Ours and the best peers with a model that costs next to nothing: what is left is the servers' own cost."""
     say("training a tiny model ...")
-    command = [sys.executable, "-m", "trident", "train", str(DATA), "--name", "spam", "--encoder", "none"]
     services = bench.work / "tiny"
-    subprocess.run([*command, "--services", str(services)], check=True, capture_output=True)
+    service = train_small("spam", services)
     measured = [row for row in results.rows if row.kind == PEER and row.values(MANY.name, lambda sample: sample.rate)]
     best = {row.name for row in sorted(measured, key=lambda row: -row.rate(MANY.name))[:TINY_PEERS]}
     chosen = [
@@ -134,7 +132,7 @@ def measure_tiny(bench: Bench, servers: list[Server], results: Results, rounds: 
         for server, row in zip(servers, results.rows, strict=True)
         if (server.kind == OURS or server.name in best) and not row.failure
     ]
-    model = make_model(services / "spam", [server for server, _ in chosen], services)
+    model = make_model(service, [server for server, _ in chosen], services)
     for number in range(1, rounds + 1):
         say(f"tiny model, round {number} of {rounds}")
         for server, row in chosen:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from comparison.growth import Row, draw, table
 from comparison.load import Sample, measure, post
-from comparison.repositories import build_repository, with_setting
+from comparison.repositories import build_repository, train_small, with_setting
 from comparison.results import without_nan
 from comparison.servers import triton_body
 from comparison.texts import short
@@ -80,8 +80,7 @@ class Bench:
         """A repository with so many services of one small model, trained here, and their names."""
         trained, repository = self.work / "services" / "tiny", self.work / "tiny"
         if not trained.is_dir():
-            command = ["train", str(DATA), "--name", "tiny", "--encoder", "none", "--services", str(trained.parent)]
-            subprocess.run([sys.executable, "-m", "trident", *command], check=True, stdout=subprocess.DEVNULL)
+            train_small(trained.name, trained.parent)
         names = [f"tiny{number}" for number in range(1, count + 1)]
         for name in names:
             if not (repository / name).is_dir():

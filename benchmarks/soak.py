@@ -12,7 +12,6 @@ import random
 import shlex
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from comparison.repositories import build_repository, trident
 from healing import CALL_S, RIDE_OUT, kill
 from processes import held
 from trident.datasets import read_dataset
@@ -176,17 +176,6 @@ class Soak:
         return act
 
 
-def trident(*arguments: str) -> None:
-    """Run a command of one's own.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    done = subprocess.run([sys.executable, "-m", "trident", *arguments], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"trident {shlex.join(arguments)}: {done.stderr}")
-
-
 def build(service: Path, repository: Path, number: int) -> None:
     """Build a version that differs from those before."""
     toml = service / "service.toml"
@@ -194,7 +183,7 @@ def build(service: Path, repository: Path, number: int) -> None:
     place = next(n for n, line in enumerate(lines) if line.startswith("max_length"))
     lines[place] = f"max_length = {FIRST_LENGTH - number}"
     toml.write_text("\n".join(lines) + "\n")
-    trident("build", str(service), "--model-repository", str(repository))
+    build_repository(service, repository)
 
 
 def compare(soak: Soak, seconds: float) -> dict[str, dict[str, float]]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,11 +16,30 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from comparison.servers import Server
 
+ROOT = Path(__file__).parents[2]
+
+
+def trident(*arguments: str | Path) -> None:
+    """Run a command in a process of its own, which may load TensorFlow.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    words = [str(argument) for argument in arguments]
+    done = subprocess.run([sys.executable, "-m", "trident", *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"trident {shlex.join(words)}: {done.stderr}")
+
+
+def train_small(name: str, services: Path) -> Path:
+    """A service of a small model that is trained from scratch, in seconds."""
+    trident("train", ROOT / "data" / "sms_spam.tsv", "--name", name, "--encoder", "none", "--services", services)
+    return services / name
+
 
 def build_repository(service: Path, folder: Path) -> Path:
-    """The repository of a service, as `trident build` writes it; in a process of its own, which loads TensorFlow."""
-    command = [sys.executable, "-m", "trident", "build", str(service), "--model-repository", str(folder)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    """The repository of a service, as `trident build` writes it."""
+    trident("build", service, "--model-repository", folder)
     return folder
 
 

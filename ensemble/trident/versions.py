@@ -51,12 +51,11 @@ def check_not_foreign(repository: Path, name: str) -> None:
         ServiceError: there is one.
     """
     for model in _models(name):
-        ours = is_built(repository / model)
-        if ours and model == name:
-            ours = configs.is_ensemble_of(read_text(repository / model / "config.pbtxt"), name)
-        if (repository / model).exists() and not ours:
+        folder = repository / model
+        ours = is_built(folder) and (model != name or configs.is_ensemble_of(read_text(folder / "config.pbtxt"), name))
+        if folder.exists() and not ours:
             raise ServiceError(
-                f"{repository / model} is a model that no service '{name}' built; rename the service or move the model"
+                f"{folder} is a model that no service '{name}' built; rename the service or move the model"
             )
 
 

@@ -238,7 +238,8 @@ class Server:
         ]
         # Triton sleeps for a second to find out what a configuration leaves out, at each load of each model.
         # Source: triton-inference-server/python_backend r24.10, src/stub_launcher.cc, UpdateHealth.
-        completes = not all(is_built(self.model_repository / name) for name in _find_models(self.model_repository))
+        found = _find_models(self.model_repository)  # all of them, since any may be loaded later
+        completes = not all(is_built(self.model_repository / name) for name in found)
         if not completes:
             arguments.append("--disable-auto-complete-config")
         if triton.caches is not None and triton.caches.is_dir():
