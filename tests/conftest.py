@@ -18,8 +18,8 @@ TRIDENT = str(Path(sys.executable).parent / "trident")
 RunTrident = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def heed_interrupts() -> None:
-    """For `preexec_fn`: a shell's background jobs, and what they start, ignore SIGINT."""
+def pytest_configure() -> None:
+    """A shell's background jobs, and what they start, ignore SIGINT; what tests start shall heed it."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import DATA, TRIDENT, RunTrident, heed_interrupts
+from conftest import DATA, TRIDENT, RunTrident
 from trident.server.lifecycle import Server
 
 SPAM = "WINNER!! You have been selected to receive a £900 prize, call 09061701461 now to claim"
@@ -145,7 +145,6 @@ def test_ctrl_c_counts_from_the_beginning(tmp_path: Path) -> None:
         text=True,
         timeout=60,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
-        preexec_fn=heed_interrupts,
     )
     assert (result.returncode, result.stderr) == (130, "interrupted\n")
 

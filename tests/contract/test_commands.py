@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TRIDENT, RunTrident, heed_interrupts
+from conftest import TRIDENT, RunTrident
 from leftovers import leftovers
 from trident.models_command import _short
 from trident.server.lifecycle import Server
@@ -96,7 +96,7 @@ def test_numbers_take_six_characters() -> None:
 
 def test_watch_without_a_terminal_prints_table_after_table(own: Server) -> None:
     command = [TRIDENT, "models", "--watch", "--interval", "0.2", "--url", own.http_url]
-    watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert watching.stdout is not None
     heads = 0
     while heads < 3:
@@ -108,7 +108,7 @@ def test_watch_without_a_terminal_prints_table_after_table(own: Server) -> None:
 
 def test_watch_shows_rates_until_it_is_interrupted(own: Server) -> None:
     command = [TRIDENT, "models", "--watch", "--json", "--interval", "0.3", "--url", own.http_url]
-    watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
+    watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert watching.stdout is not None
     first = {row["name"]: row for row in json.loads(watching.stdout.readline())}
     assert first["identity"]["requests_per_s"] is None
@@ -236,7 +236,7 @@ def test_logs_shows_the_last_lines_and_follows(trident: RunTrident, own: Server)
     assert trident("logs", "--http-port", port, "-n", 10**6).stdout.splitlines() == lines
     assert trident("logs", "--http-port", port, "-n", 0).stdout == ""
     command = [TRIDENT, "logs", "--http-port", str(port), "-n", "1", "--follow"]
-    following = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
+    following = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert following.stdout is not None
     assert following.stdout.readline()  # it has begun
     with Client(own.http_url) as client:
@@ -259,7 +259,6 @@ def test_a_log_that_begins_anew_is_followed(tmp_path: Path) -> None:
         command,
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_interrupts,
         env=os.environ | {"TRIDENT_STATE_DIR": str(tmp_path)},
     )
     assert following.stdout is not None

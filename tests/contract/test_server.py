@@ -49,7 +49,6 @@ def _serving(repository: Path) -> Iterator["tuple[subprocess.Popen[str], ServerS
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored if the tests run in the background
     )
     try:
         assert process.stdout is not None

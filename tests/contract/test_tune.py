@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import DATA, TRIDENT, RunTrident, heed_interrupts
+from conftest import DATA, TRIDENT, RunTrident
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -49,7 +49,6 @@ def test_an_interrupt_leaves_all_as_it_was(trident: RunTrident, tiny_service: Pa
         stderr=subprocess.PIPE,
         text=True,
         env=own,
-        preexec_fn=heed_interrupts,
     )
     assert tuning.stderr is not None
     assert "untuned" in tuning.stderr.readline()  # the next candidate is being served

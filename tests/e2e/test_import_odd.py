@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import resource
 import struct
 import subprocess
 import zlib
@@ -477,8 +476,7 @@ def test_a_disk_that_takes_no_more_leaves_the_former_service(world: World, tmp_p
     import_model(world.folder / "sum.keras", "odd", services, ImportOptions("tensors"))
     before = _files(services)
     result = subprocess.run(
-        _import_other(world, services, model),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200)),
+        ["prlimit", "--fsize=200", *_import_other(world, services, model)],
         capture_output=True,
         text=True,
         timeout=120,

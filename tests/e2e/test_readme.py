@@ -6,7 +6,6 @@ number may differ. `trident serve` goes to the background, and all ports are mov
 
 import dataclasses
 import json
-import os
 import re
 import shutil
 import signal
@@ -97,7 +96,7 @@ class Terminal:
             env=self.environment,
             stdout=subprocess.PIPE,
             text=True,
-            preexec_fn=os.setpgrp,
+            start_new_session=True,
         )
         assert self.server.stdout is not None
         printed = ""

@@ -138,6 +138,16 @@ def test_processes_are_started_only_where_they_are_watched() -> None:
     assert offenders(calls, allowed) == {}
 
 
+def test_nobody_runs_python_between_a_fork_and_the_program() -> None:
+    """With `preexec_fn` subprocess forks, and gRPC's handlers of a fork were seen to wait for ever."""
+    found = {
+        path: {node.arg for node in ast.walk(parsed(path)) if isinstance(node, ast.keyword) and node.arg}
+        & {"preexec_fn"}
+        for path in (*SOURCES, *(ROOT / "tests").rglob("*.py"))
+    }
+    assert offenders(found) == {}
+
+
 def test_only_the_transports_call_servers() -> None:
     """The others use tritonclient's messages and encodings, which call nobody."""
     calling = {"socket", "http.client", "aiohttp", "asyncio", "threading", "select"}

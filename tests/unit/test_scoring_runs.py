@@ -8,7 +8,6 @@ import pkgutil
 import pty
 import random
 import re
-import resource
 import signal
 import subprocess
 import time
@@ -21,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scoring_server
-from conftest import TRIDENT, heed_interrupts
+from conftest import TRIDENT
 from scoring_server import ScoringServer, expected
 from trident.errors import ScoringError
 from trident.scoring import loop
@@ -74,8 +73,13 @@ def score(server: ScoringServer, job: Job) -> Summary:
         return score_file(client, job, unseen)
 
 
-def command(server: ScoringServer, *arguments: object, **options: Any) -> "subprocess.CompletedProcess[str]":
+def command(
+    server: ScoringServer, *arguments: object, limit: str | None = None, **options: Any
+) -> "subprocess.CompletedProcess[str]":
+    """Run `trident infer`, within a limit of prlimit(1) if there is one."""
     line = [TRIDENT, "infer", *map(str, arguments), "--url", server.url]
+    if limit is not None:
+        line = ["prlimit", limit, *line]
     return subprocess.run(line, capture_output=True, text=True, timeout=60, **options)
 
 
@@ -450,7 +454,7 @@ def test_ctrl_c_can_be_gone_on_from(frail: ScoringServer, folder: Path) -> None:
     frail.delay_s = 0.05
     line = [TRIDENT, "infer", "spam", "--input", "rows.csv", "--output", "out.csv", "--url", frail.url]
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(line, preexec_fn=heed_interrupts, **streams) as started:
+    with subprocess.Popen(line, **streams) as started:
         wait_for(folder / "out.csv.progress.json")
         started.send_signal(signal.SIGINT)
         _, said = started.communicate(timeout=30)
@@ -471,12 +475,8 @@ def wait_for(path: Path) -> None:
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_run_goes_on_when_a_full_disk_has_room_again(server: ScoringServer, folder: Path, kind: str) -> None:
     """The kernel refuses files that grow beyond a limit as it refuses them on a full disk."""
-
-    def have_little() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (8_000, 8_000))
-
     output = f"out.{kind}"
-    result = command(server, "spam", "--input", "rows.csv", "--output", output, preexec_fn=have_little)
+    result = command(server, "spam", "--input", "rows.csv", "--output", output, limit="--fsize=8000")
     said = f"error: cannot write {output}: File too large; what is done is kept. Free space or mend the path"
     assert (result.returncode, said in " ".join(result.stderr.split())) == (1, True), result.stderr
     assert not Path(output).exists()
@@ -657,11 +657,8 @@ def test_a_file_larger_than_memory_is_scored(server: ScoringServer, folder: Path
             file.write(json.dumps({"text": f"{number} {row}"}) + "\n")
     assert (folder / "large.jsonl").stat().st_size > memory
 
-    def have_little() -> None:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-
     line = ("spam", "--input", "large.jsonl", "--output", "large.csv", "--json")
-    result = command(server, *line, preexec_fn=have_little)
+    result = command(server, *line, limit=f"--data={memory}")
     assert result.returncode == 0, (result.returncode, result.stderr)
     assert json.loads(result.stdout)["rows"] == memory // len(row) + 500, result.stderr
     (folder / "large.jsonl").unlink()

@@ -24,6 +24,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trident.server import tied
 from trident.server.health import TRITONSERVER, Health
 from trident.server.pauses import Pauses
 from trident.server.state import ServerState, process_start
@@ -45,7 +46,6 @@ LOOK_EVERY_S = 1.0  # while it stops
 DEAD_ONLY_S = 2.0  # that it may take when all that is left of its models are processes that died
 
 # Source: Linux prctl(2), include/uapi/linux/prctl.h.
-PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -91,19 +91,14 @@ def _open_log(path: Path) -> logging.Logger:
 def _start(arguments: list[str], environment: dict[str, str]) -> "tuple[subprocess.Popen[bytes], int]":
     """Start tritonserver tied to our life; returns it and the descriptor of its output."""
     output, its_end = os.pipe()
-
-    def tie_to_us() -> None:
-        _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-
     child = subprocess.Popen(
-        arguments,
+        [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), *arguments],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=its_end,
         stderr=its_end,
         start_new_session=True,
         restore_signals=False,  # SIGPIPE stays ignored: if we are killed, it can still shut down in order
-        preexec_fn=tie_to_us,
     )
     os.close(its_end)
     os.set_blocking(output, False)
