@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -77,10 +78,21 @@ class BackendServer:
         arrays = {key: np.asarray(value, getattr(value, "dtype", np.float32)) for key, value in inputs.items()}
         return self.client.infer_tensors(name, arrays, outputs=outputs)
 
-    def log(self, name: str) -> str:
-        """The lines of the server's log that name a model."""
-        lines = self.server.log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(line for line in lines if f"'{name}'" in line)
+    def log(self, name: str | None, until: str = "loader ") -> str:
+        """The lines of the server's log that name a model (or all), once UNTIL is in them: they come after the answer.
+
+        Raises:
+            AssertionError: none has within 10 s.
+        """
+        deadline = time.monotonic() + 10
+        while True:
+            lines = self.server.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            found = "\n".join(line for line in lines if name is None or f"'{name}'" in line)
+            if until in found:
+                return found
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no line about {name} has {until!r}: {found}")
+            time.sleep(0.05)
 
     def metric(self, name: str, model: str) -> float:
         """A custom metric's value."""

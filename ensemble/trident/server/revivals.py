@@ -58,7 +58,7 @@ class Revivals:
 
         Args:
             place: the server.
-            health: told what is wrong, and when it is mended.
+            health: told what is wrong, and when it is mended; after `tell`, so that the log explains what it shows.
             tell: gets a line for each attempt that fails and each that does not.
             ended: set when the server is to be left alone.
             on_loaded: called when there may be new processes.
@@ -84,8 +84,8 @@ class Revivals:
         with self._lock:
             is_new = model not in self._dead
             self._dead.setdefault(model, set()).add(version)
-        self._health.fault(model, reason)
         self._tell(f"model '{model}'{f' version {version}' if version else ''}: {reason}; it is loaded anew")
+        self._health.fault(model, reason)
         if is_new:
             threading.Thread(target=self._run, args=(model,), daemon=True).start()
 
@@ -107,8 +107,8 @@ class Revivals:
                     continue
                 if self._finish(model):
                     if wanted:
-                        self._health.count_restart(model)
                         self._tell(f"model '{model}' serves again after {time.monotonic() - began:.1f} s")
+                        self._health.count_restart(model)
                     return
 
     def _load(self, client: Client, model: str, versions: set[str]) -> None:
@@ -128,8 +128,8 @@ class Revivals:
         with self._lock:
             self._dead[model] |= versions
         if not self._ended.is_set():  # else it is the server that is gone
-            self._health.fault(model, reason)
             self._tell(f"model '{model}' does not come back: {reason}; it is tried again, with growing pauses")
+            self._health.fault(model, reason)
 
     def _finish(self, model: str) -> bool:
         """Whether nothing died meanwhile."""
