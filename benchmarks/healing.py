@@ -27,7 +27,7 @@ from trident.server.stubs import find_stubs
 from trident_client import Client, ClientError, Retry
 
 ROOT = Path(__file__).parent.parent
-# The deadline ends it. Triton 24.10 never answers the requests that a process worked on when it died.
+# The deadline ends it. Triton 24.10 tells requests that waited for a process that died one by one, one a second.
 RIDE_OUT = Retry(attempts=1000, lost_answers=True, attempt_timeout_s=5)
 CALL_S = 120.0
 SMALL = "small"

@@ -25,8 +25,8 @@ class Retry:
         lost_answers: try again, too, where the request was sent and the connection ended before the answer. The
             server may then serve it twice, which does no harm to models that keep no state.
         attempt_timeout_s: an attempt that takes longer counts as a lost answer, in seconds, > 0; None waits until the
-            call's deadline. With `lost_answers`, a call outlives a model whose process dies while it works on the
-            request: Triton 24.10 never answers that.
+            call's deadline. With `lost_answers`, a call need not wait where a process died that many others wait for:
+            Triton 24.10 tells them one by one, one a second.
 
     Example:
         >>> from trident_client import Client, Retry
