@@ -22,7 +22,7 @@ from trident.model_table import ModelTable
 from trident.server.health import read_health
 from trident.server.lifecycle import Server
 from trident.server.state import running_servers
-from trident_client import Client, ClientError, RequestTimeout, Retry
+from trident_client import Client, ClientError, RequestTimeout, Retry, Unavailable
 
 MODELS = Path(__file__).parent.parent / "models"
 WITHIN_S = 60
@@ -30,7 +30,7 @@ PATIENT = Retry(attempts=1000, lost_answers=True, attempt_timeout_s=10)
 HANG_TIMEOUT_S = 2
 STARVED_S = 2.5
 # One for each kind of death: pauses grow for what dies often.
-SPARE = ("killed", "crashed", "damaged", "early", "moved", "touched")
+SPARE = ("killed", "crashed", "damaged", "early", "again", "moved", "touched")
 ENSEMBLE = f"""\
 name: "patient"
 platform: "ensemble"
@@ -244,6 +244,16 @@ def test_a_load_does_not_wait_for_ever_for_a_process_that_died(
     until(lambda: told(own)["ready"], "it is not mended")
 
 
+def test_a_process_that_dies_while_its_model_comes_back_is_replaced_too(own: Server, patient: list[Client]) -> None:
+    """To tritonserver's index the model is ready all the while, and it waits for the second process for ever."""
+    first = stub_of(own, "again")
+    os.kill(first, signal.SIGKILL)
+    for pid in until(lambda: set(pids(own, "/again/1/")) - {first}, "it is not loaded anew"):
+        os.kill(pid, signal.SIGKILL)
+    assert [ask(client, "again") for client in patient] == [[[b"a"]]] * 2
+    until(lambda: told(own)["ready"], "it is not mended")
+
+
 STARVED = """\
 import pathlib, time
 import identity
@@ -365,6 +375,26 @@ def test_a_repository_that_is_mounted_read_only_is_healed_too(tmp_path: Path) ->
         os.kill(int(stub.partition(":")[0]), signal.SIGKILL)
         until(lambda: read_health(state.health_port, 10)["restarts"].get("identity") == 1, "it is not mended")
         with Client(url, timeout_s=WITHIN_S, retry=PATIENT) as client:
+            assert ask(client, "identity") == [[b"a"]]
+
+
+def test_tritonserver_is_restarted_before_dead_processes_leave_no_shared_memory(tmp_path: Path) -> None:
+    """Each death that a request meets costs 1 MiB of the 4 until tritonserver ends."""
+    with serving_behind("mount -t tmpfs -o size=4m none /dev/shm", tmp_path) as serving:
+        url = url_of(serving)
+        (state,) = [s for s in running_servers() if s.model_repository == str(tmp_path / "models")]
+        with Client(url, timeout_s=WITHIN_S, retry=None) as impatient, Client(url, retry=PATIENT) as client:
+            deaths = 0
+            while "tritonserver" not in read_health(state.health_port, 10)["restarts"]:
+                deaths += 1
+                assert deaths < 4, "it is not restarted"
+                (stub,) = [line for line in processes(state.shm_prefix) if "/identity/1/" in line]
+                os.kill(int(stub.partition(":")[0]), signal.SIGKILL)
+                with pytest.raises(Unavailable):
+                    ask(impatient, "identity")
+                assert ask(client, "identity") == [[b"a"]]
+                until(lambda: read_health(state.health_port, 10)["ready"], "it is not mended")
+            assert deaths == 2
             assert ask(client, "identity") == [[b"a"]]
 
 

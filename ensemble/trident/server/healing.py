@@ -6,6 +6,7 @@ that it ends itself. Requests until the model is back wait a second for Triton's
 
 import contextlib
 import os
+import select
 import selectors
 import signal
 import threading
@@ -19,6 +20,7 @@ from trident_client import Client, ClientError
 from trident.server.hangs import Hangs, Key
 from trident.server.health import TRITONSERVER, Health
 from trident.server.revivals import UNLOADED, Place, Revivals
+from trident.server.state import SHARED_MEMORY
 from trident.server.stubs import IN_ORDER, Stub, dead_stubs, end_of, find_stubs
 from trident.server.waits import Waits
 
@@ -28,8 +30,10 @@ COLLECTED_WITHIN_S = 0.3  # by Triton, if it ended the process itself
 ASK_TIMEOUT_S = 10.0
 CLOSED_WITHIN_S = 0.5  # its connection, for which a tritonserver that stops waits in steps of a second
 SILENT_S = 30.0  # a tritonserver that was live and does not answer for so long hangs
-STUCK_START_S = 15.0  # likewise one whose start, or whose load of a model, waits for a process that is dead
+STUCK_START_S = 8.0  # likewise one whose start, or whose load of a model, waits for a process that is dead
 FORGOTTEN_S = 5.0  # a load that waits so long for the end of its own process, which runs, has forgotten it
+REGION_BYTES = 2**20  # of shared memory that each process has at least
+DRAIN_S = 2.0  # that requests may take when tritonserver is restarted for want of it
 HANG_PARAMETER = "HANG_TIMEOUT_S"  # of an ensemble, as `trident build` writes it from service.toml
 
 
@@ -114,7 +118,9 @@ class Healer:
         client.is_server_live()
         self._heard, self._silent_s = time.monotonic(), SILENT_S
         self._read_index(client)
-        self._judge()
+        dead = dead_stubs(self._tritonserver)
+        self._judge(dead)
+        self._make_room(len(dead))
         self._miss()
         self._end_forgotten(self._loading())
         if self._limits_s:
@@ -128,6 +134,29 @@ class Healer:
         silent_s = time.monotonic() - self._heard
         if silent_s >= self._silent_s:
             self._kill(f"tritonserver has not answered for {silent_s:.0f} s")
+
+    def _make_room(self, dead: int) -> None:
+        """End a tritonserver whose dead processes hold more shared memory than is free, for it never frees that.
+
+        Args:
+            dead: number of processes that tritonserver has not collected.
+        """
+        held = dead * REGION_BYTES
+        place = os.statvfs(SHARED_MEMORY)
+        if held <= place.f_bavail * place.f_frsize:
+            return
+        self._tell(
+            f"processes that died hold {held // 2**20} MiB of shared memory ({SHARED_MEMORY}), more than is free, and "
+            "only a restart of tritonserver frees it; it is told to stop"
+        )
+        self._ended.set()
+        tritonserver = os.pidfd_open(self._tritonserver)
+        try:
+            signal.pidfd_send_signal(tritonserver, signal.SIGTERM)
+            if not select.select([tritonserver], [], [], DRAIN_S)[0]:
+                signal.pidfd_send_signal(tritonserver, signal.SIGKILL)
+        finally:
+            os.close(tritonserver)
 
     def _kill(self, reason: str) -> None:
         self._tell(f"{reason}; it is killed")
@@ -150,7 +179,7 @@ class Healer:
                 else:  # it was never live, and waits for this process in vain
                     self._silent_s = STUCK_START_S
 
-    def _judge(self) -> None:
+    def _judge(self, dead: set[int]) -> None:
         """Have versions revived whose process died after they were loaded; of others, who loads them is told."""
         loading = self._loading()
         for stub in [*self._dead]:
@@ -160,15 +189,15 @@ class Healer:
                 self._judged.add(stub.pid)
                 if self._states.get(key, "READY") == "READY":  # a model whose folder was deleted is not in the index
                     self._revivals.begin(*key, self._ends[key])
-        self._check_loads(loading - {(stub.model, stub.version) for _, stub in self._known.values()})
+        self._check_loads(loading - {(stub.model, stub.version) for _, stub in self._known.values()}, dead)
 
-    def _check_loads(self, waiting: set[Key]) -> None:
+    def _check_loads(self, waiting: set[Key], dead: set[int]) -> None:
         """Kill a tritonserver in which a load waits for a process that is dead: it ends never, nor does another of it.
 
         Args:
             waiting: versions that are being loaded and have no process.
+            dead: processes that tritonserver has not collected.
         """
-        dead = dead_stubs(self._tritonserver)
         self._judged &= dead
         now = time.monotonic()
         self._waiting = {key: self._waiting.get(key, now) for key in waiting if dead - self._judged}
@@ -222,7 +251,7 @@ class Healer:
                 self._revivals.begin(name, "", " ".join(reason.split()) or "it is not loaded")
 
     def _loading(self) -> set[Key]:
-        return {key for key, state in self._states.items() if state == "LOADING"}
+        return {key for key, state in self._states.items() if state == "LOADING"} | self._revivals.loading()
 
     def _end_forgotten(self, loading: set[Key] | None = None) -> None:
         """Kill processes of loads that tritonserver has given up without telling them; the loads fail then.

@@ -71,11 +71,17 @@ class Revivals:
         self._lock = threading.Lock()
         self._dead: dict[str, set[str]] = {}  # model under revival → versions that are still to be touched
         self._pauses: dict[str, Pauses] = {}
+        self._loads: set[tuple[str, str]] = set()
 
     def under_way(self, model: str) -> bool:
         """Whether a model is being brought back."""
         with self._lock:
             return model in self._dead
+
+    def loading(self) -> set[tuple[str, str]]:
+        """Models and versions whose load goes on; Triton's index may call them ready all the while."""
+        with self._lock:
+            return set(self._loads)
 
     def begin(self, model: str, version: str, reason: str) -> None:
         """Bring back a version of a model; "" for one that is to be loaded only."""
@@ -120,7 +126,14 @@ class Revivals:
             pass
         except OSError:
             config = client.get_model_config(model) | {"metric_tags": {"loaded": str(time.time_ns())}}
-        client.load_model(model, config)
+        loads = {(model, version) for version in versions}
+        with self._lock:
+            self._loads |= loads
+        try:
+            client.load_model(model, config)
+        finally:
+            with self._lock:
+                self._loads -= loads
         if not self._ended.is_set():
             self._on_loaded()
 
