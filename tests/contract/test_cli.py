@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -83,15 +84,19 @@ def test_a_run_that_is_killed_goes_on(trident: RunTrident, url: str, tmp_path: P
     chance = random.Random(seed := random.randrange(2**32))
     resumed = [TRIDENT, *line, "--output", f"out.{kind}", "--resume"]
     journal = tmp_path / f"out.{kind}.progress.json"
+    ends = []
     for share in (0, *sorted(chance.uniform(0, 0.8) for _ in range(3))):
         with subprocess.Popen(resumed, cwd=tmp_path, stdout=subprocess.DEVNULL) as running:
-            while _rows_done(journal) < share * len(texts) or not journal.exists():
-                assert running.poll() is None, f"seed {seed}"
+            while running.poll() is None and _rows_done(journal) < share * len(texts):
+                time.sleep(0.01)
             time.sleep(chance.uniform(0, 0.05))
             running.kill()
+        ends.append(running.returncode)
         if not journal.exists():  # it was done before the kill
             break
-    else:
+    assert set(ends) <= {-signal.SIGKILL, 0}, f"seed {seed}"
+    assert -signal.SIGKILL in ends, f"seed {seed}"
+    if journal.exists():
         assert subprocess.run(resumed, cwd=tmp_path, stdout=subprocess.DEVNULL).returncode == 0, f"seed {seed}"
     expected, found = ((_csv if kind == "csv" else _parquet)(tmp_path / f"{name}.{kind}") for name in ("whole", "out"))
     assert [row["text"] for row in found] == texts, f"seed {seed}"
@@ -101,7 +106,11 @@ def test_a_run_that_is_killed_goes_on(trident: RunTrident, url: str, tmp_path: P
 
 
 def _rows_done(journal: Path) -> int:
-    return int(json.loads(journal.read_text())["done"]["rows"]) if journal.exists() else 0
+    """As its journal says; -1 if there is none, or none any more."""
+    try:
+        return int(json.loads(journal.read_text())["done"]["rows"])
+    except FileNotFoundError:
+        return -1
 
 
 def _csv(path: Path) -> list[dict[str, str]]:
