@@ -21,7 +21,7 @@ from leftovers import leftovers, processes
 from trident.model_table import ModelTable
 from trident.server.health import read_health
 from trident.server.lifecycle import Server
-from trident.server.state import running_servers
+from trident.server.state import ServerState, running_servers
 from trident_client import Client, ClientError, RequestTimeout, Retry, Unavailable
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -91,12 +91,12 @@ def double(client: Client) -> Any:
     return client.infer_tensors("bare", {"x": np.array([[1, 2, 3]], np.float32)})["doubled"].tolist()
 
 
-def pids(server: Server, name: str) -> list[int]:
+def pids(server: Server | ServerState, name: str) -> list[int]:
     """Processes of a server that have a name in their arguments."""
     return [int(line.partition(":")[0]) for line in processes(server.shm_prefix) if name in line.partition(" ")[2]]
 
 
-def stub_of(server: Server, model: str) -> int:
+def stub_of(server: Server | ServerState, model: str) -> int:
     return pids(server, f"/{model}/1/")[0]
 
 
@@ -371,8 +371,7 @@ def test_a_repository_that_is_mounted_read_only_is_healed_too(tmp_path: Path) ->
     with serving_behind("mount --bind models models && mount -o remount,ro,bind models models", tmp_path) as serving:
         url = url_of(serving)
         (state,) = [s for s in running_servers() if s.model_repository == str(tmp_path / "models")]
-        (stub,) = [line for line in processes(state.shm_prefix) if "/identity/1/" in line]
-        os.kill(int(stub.partition(":")[0]), signal.SIGKILL)
+        os.kill(stub_of(state, "identity"), signal.SIGKILL)
         until(lambda: read_health(state.health_port, 10)["restarts"].get("identity") == 1, "it is not mended")
         with Client(url, timeout_s=WITHIN_S, retry=PATIENT) as client:
             assert ask(client, "identity") == [[b"a"]]
@@ -388,8 +387,7 @@ def test_tritonserver_is_restarted_before_dead_processes_leave_no_shared_memory(
             while "tritonserver" not in read_health(state.health_port, 10)["restarts"]:
                 deaths += 1
                 assert deaths < 4, "it is not restarted"
-                (stub,) = [line for line in processes(state.shm_prefix) if "/identity/1/" in line]
-                os.kill(int(stub.partition(":")[0]), signal.SIGKILL)
+                os.kill(stub_of(state, "identity"), signal.SIGKILL)
                 with pytest.raises(Unavailable):
                     ask(impatient, "identity")
                 assert ask(client, "identity") == [[b"a"]]

@@ -120,7 +120,6 @@ class Healer:
         self._read_index(client)
         dead = dead_stubs(self._tritonserver)
         self._judge(dead)
-        self._make_room(len(dead))
         self._miss()
         self._end_forgotten(self._loading())
         if self._limits_s:
@@ -128,6 +127,7 @@ class Healer:
                 metrics = answer.read().decode()
             for key in self._hangs.find(metrics, self._limits_s):
                 self._end_hanging(key)
+        self._make_room(len(dead))
 
     def _check_silence(self) -> None:
         """Kill a tritonserver that hangs; the supervisor starts it again."""

@@ -15,6 +15,7 @@ from typing import Any
 
 from trident_client import Client, ClientError
 
+from trident.server.hangs import Key
 from trident.server.health import Health
 from trident.server.pauses import Pauses
 
@@ -71,15 +72,15 @@ class Revivals:
         self._lock = threading.Lock()
         self._dead: dict[str, set[str]] = {}  # model under revival → versions that are still to be touched
         self._pauses: dict[str, Pauses] = {}
-        self._loads: set[tuple[str, str]] = set()
+        self._loads: set[Key] = set()
 
     def under_way(self, model: str) -> bool:
         """Whether a model is being brought back."""
         with self._lock:
             return model in self._dead
 
-    def loading(self) -> set[tuple[str, str]]:
-        """Models and versions whose load goes on; Triton's index may call them ready all the while."""
+    def loading(self) -> set[Key]:
+        """Versions whose load goes on; Triton's index may call them ready all the while."""
         with self._lock:
             return set(self._loads)
 
