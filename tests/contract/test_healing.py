@@ -133,6 +133,23 @@ def test_a_process_that_dies_is_told_and_replaced(
     assert f"trident: model '{model}' serves again after" in log
 
 
+def test_a_process_that_dies_once_it_is_loaded_is_replaced_although_the_start_goes_on(tmp_path: Path) -> None:
+    shutil.copytree(MODELS / "identity", tmp_path / "identity")
+    killed: list[int] = []
+
+    def kill_once(loaded: int, of: int) -> None:
+        if loaded == of and not killed:
+            killed.append(stub_of(server, "identity"))
+            os.kill(killed[0], signal.SIGKILL)
+
+    server = Server(tmp_path, http_port=0, grpc_port=0, metrics_port=0, exit_timeout_s=2, on_progress=kill_once)
+    with server:
+        until(lambda: told(server)["restarts"].get("identity") == 1, "nobody noticed")
+        with Client(server.http_url, retry=PATIENT) as client:
+            assert ask(client, "identity") == [[b"a"]]
+    assert leftovers(server) == []
+
+
 def test_a_process_of_the_tensorflow_backend_is_replaced(own: Server, patient: list[Client]) -> None:
     assert [double(client) for client in patient] == [[[2, 4, 6]]] * 2
     before = told(own)["restarts"].get("bare", 0)

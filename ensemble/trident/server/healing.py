@@ -113,10 +113,12 @@ class Healer:
         self._selector.close()
 
     def _look(self, client: Client) -> None:
-        self._bury()
-        self._meet(find_stubs(self._tritonserver, self._place.repository))
-        client.is_server_live()
-        self._heard, self._silent_s = time.monotonic(), SILENT_S
+        try:
+            client.is_server_live()
+            self._heard, self._silent_s = time.monotonic(), SILENT_S
+        finally:  # after it: a process that died since the start is one to be replaced if tritonserver is live
+            self._bury()
+            self._meet(find_stubs(self._tritonserver, self._place.repository))
         self._read_index(client)
         dead = dead_stubs(self._tritonserver)
         self._judge(dead)
