@@ -1,18 +1,21 @@
 """Reports what a service does at twice its capacity: how much it answers, how it refuses, and how soon it is over.
 
-Run `make demo` first, then `make bench-overload`; nothing here gates a test. `--json FILE` keeps the figures. Client
-and server share the machine's cores, so a service that uses them all loses what the client takes; `--sleeping` measures
-one that only sleeps, 8 requests in 50 ms.
+Run `make demo` first, then `make bench-overload`; nothing here gates a test. `--json FILE` keeps the figures. The
+server has the first half of the machine's cores and the client the others, so that what the client takes is not taken
+for a cost of refusing; `--together` lets them share all. `--sleeping` measures a model that only sleeps, 8 requests in
+50 ms.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
+import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +32,7 @@ from overload_models import write_guarded  # noqa: E402
 
 SLEEPING = {"limit": 64, "delay_s": 0.05, "batch": 8}
 TICK_S = 0.005  # the open loop sends what is due at every tick
+FILLED_S = 60.0  # by then somebody should have been refused
 UNDER_WAY = 2  # batches that Triton has taken out of the queue: one that runs, one that is prepared
 CALM = 2.0  # latency is back when it is at most so many times what it was
 PROBE_S = 10.0  # how long to wait for that
@@ -94,23 +98,53 @@ async def closed_loop(ask: Ask, callers: int, seconds: float) -> float:
 
 
 async def open_loop(ask: Ask, rate: float, seconds: float) -> tuple[Tally, float, float]:
-    """Send at a rate, whatever is answered.
+    """Send at a rate, whatever is answered: until somebody is refused, and then for so many seconds.
 
     Returns:
-        What became of the requests, those sent a second, and those answered a second while they were sent.
+        What became of the requests, those sent a second, and those answered a second since the first was refused;
+        before that the server works on requests which it only lays in store.
     """
     tally, tasks, sent = Tally(), set(), 0
+    full: tuple[float, int] | None = None
     started = time.perf_counter()
-    while (passed := time.perf_counter() - started) < seconds:
+    while (passed := time.perf_counter() - started) < (full[0] + seconds if full else FILLED_S):
         for _ in range(int(rate * passed) - sent):
             task = asyncio.ensure_future(tally.count(ask))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             sent += 1
+        if full is None and tally.refused:
+            full = passed, len(tally.answered)
         await asyncio.sleep(TICK_S)
-    answered = len(tally.answered) / passed
+    since_s, before = full or (0.0, 0)
+    answered = (len(tally.answered) - before) / (passed - since_s)
     await asyncio.gather(*tasks)
     return tally, sent / passed, answered
+
+
+@contextlib.contextmanager
+def cores_apart(together: bool) -> Iterator[Callable[[], None]]:
+    """What is started in here gets the first half of the cores until what it yields is called: we get the others then.
+
+    It changes nothing if they shall work together, or if there is one core only.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    half = len(cores) // 2
+    if together or not half:
+        yield lambda: None
+        return
+    _move_to(cores[:half])
+    try:
+        yield lambda: _move_to(cores[half:])
+    finally:
+        _move_to(cores)
+
+
+def _move_to(cores: Sequence[int]) -> None:
+    """Move all threads of this process."""
+    for thread in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread), cores)
 
 
 async def with_cores(work: Awaitable[Found]) -> tuple[Found, float]:
@@ -176,7 +210,11 @@ async def measure(url: str, asking: Asking, limit: int, batch: int, options: arg
 
 def report(repository: Path, gate: str, asking: Asking, options: argparse.Namespace) -> list[Figures]:
     """The figures of both protocols, from one server; `gate` is the model that limits how many wait."""
-    with Server(repository, http_port=0, grpc_port=0, metrics_port=0) as server:
+    with (
+        cores_apart(options.together) as go_apart,
+        Server(repository, http_port=0, grpc_port=0, metrics_port=0) as server,
+    ):
+        go_apart()
         with Client(server.http_url) as client:
             config = client.get_model_config(gate)
         limit = int(config["parameters"]["MAX_WAITING"]["string_value"])
@@ -208,6 +246,7 @@ def main() -> None:
     parser.add_argument("--model-repository", type=Path, default=ROOT / "model_repository")
     parser.add_argument("--service", default="spam", help="a text classification in it, with a max_queue_size")
     parser.add_argument("--sleeping", action="store_true", help="a model of known capacity instead of the service")
+    parser.add_argument("--together", action="store_true", help="client and server share all cores")
     parser.add_argument("--texts", type=int, default=1, help="in a request")
     parser.add_argument("--callers", type=int, default=128, help="at once, to find the capacity")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each loop")

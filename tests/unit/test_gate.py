@@ -4,7 +4,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from trident.stages.gate import CALM_S, FEW, PERIOD_S, Gate, Metrics, metrics_address, parse
+from trident.stages.gate import CALM_S, FASTEST, FEW, PERIOD_S, Gate, Metrics, metrics_address, parse
 
 
 class Waiting:
@@ -57,6 +57,22 @@ def test_it_stays_closed_while_too_many_wait_and_opens_when_they_are_gone() -> N
     assert waiting.looks == 3, "twice within the period"
     waiting.waiting = (0, 0)
     waiting.now += 2 * PERIOD_S
+    assert gate.refusal() is None
+
+
+def test_it_looks_as_seldom_as_a_long_queue_allows() -> None:
+    waiting = Waiting(behind=FASTEST)
+    gate = waiting.gate(FASTEST)
+    waiting.now += CALM_S
+    for _ in range(FEW + 1):
+        gate.refusal()
+    looks = waiting.looks
+    for _ in range(99):
+        waiting.now += 0.01
+        assert gate.refusal() is not None
+    assert waiting.looks == looks
+    waiting.now += 0.02
+    waiting.waiting = (0, 0)
     assert gate.refusal() is None
 
 
