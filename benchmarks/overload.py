@@ -142,9 +142,9 @@ def cores_apart(together: bool) -> Iterator[Callable[[], None]]:
 
 def _move_to(cores: Sequence[int]) -> None:
     """Move all threads of this process."""
-    for thread in os.listdir("/proc/self/task"):
+    for thread in Path("/proc/self/task").iterdir():
         with contextlib.suppress(ProcessLookupError):
-            os.sched_setaffinity(int(thread), cores)
+            os.sched_setaffinity(int(thread.name), cores)
 
 
 async def with_cores(work: Awaitable[Found]) -> tuple[Found, float]:

@@ -9,13 +9,12 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import pytest
 from fuzzing_grpc import GrpcCase, grpc_case, send_grpc
 from fuzzing_http import ANSWER_S, HTTP_MAKERS, TEXTS, HttpCase, send_http
-from trident.server.lifecycle import Server
 from trident_client import Client, Prediction
 from tritonclient.grpc import service_pb2_grpc
 
@@ -49,23 +48,38 @@ def cases(rng: random.Random, service: str) -> Iterator[HttpCase | GrpcCase]:
         yield grpc_case(rng, service) if rng.random() < 0.5 else rng.choice(HTTP_MAKERS)(rng, service)
 
 
+class Target(Protocol):
+    """What is asked: a `Server`, or a gateway before one."""
+
+    @property
+    def http_url(self) -> str: ...
+    @property
+    def grpc_url(self) -> str: ...
+
+
 def fuzz(
-    server: Server, service: str, requests: int, seed: int, say: Callable[[str], None] = lambda _: None
+    target: Target,
+    service: str,
+    requests: int,
+    seed: int,
+    say: Callable[[str], None] = lambda _: None,
+    front: bool = True,
 ) -> Findings:
     """Send malformed requests, and good ones in between, whose answers are checked.
 
     Args:
-        server: it serves the service, a text classification with `input_ids`.
+        target: it serves the service, a text classification with `input_ids`.
         service: its name.
         requests: in all.
         seed: of the random numbers.
         say: told how far things are, now and then.
+        front: whether what tritonserver's front says with 500 and 501 counts as a refusal.
     """
     rng, findings = random.Random(seed), Findings()
     made = cases(rng, service)
     with (
-        grpc.insecure_channel(server.grpc_url.removeprefix("grpc://")) as channel,
-        Client(server.http_url, timeout_s=ANSWER_S, retry=None) as client,
+        grpc.insecure_channel(target.grpc_url.removeprefix("grpc://")) as channel,
+        Client(target.http_url, timeout_s=ANSWER_S, retry=None) as client,
     ):
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         expected = client.infer(service, TEXTS, top_k=2)
@@ -73,7 +87,7 @@ def fuzz(
             if number % GOOD_EVERY == GOOD_EVERY - 1:
                 _check_good(client, service, expected, number, findings)
             else:
-                send(server, stub, next(made), number, findings)
+                send(target, stub, next(made), number, findings, front)
             if number % 500 == 499:
                 say(f"{number + 1} requests, {len(findings.faults)} faults")
             if len(findings.faults) > 50:
@@ -93,15 +107,18 @@ def _check_good(client: Client, service: str, expected: Sequence[Prediction], nu
             findings.faults.append(f"request {number}: a good one got {one}; expected {other}")
 
 
-def send(server: Server, stub: Any, case: HttpCase | GrpcCase, number: int, findings: Findings) -> None:
+def send(
+    target: Target, stub: Any, case: HttpCase | GrpcCase, number: int, findings: Findings, front: bool = True
+) -> None:
     """Send a malformed request, count its answer, and note it if it is not as it should be.
 
     Args:
-        server: to be asked.
+        target: to be asked.
         stub: of its gRPC service.
         case: the request.
         number: for the note.
         findings: gets the count and the note.
+        front: as in `fuzz`.
     """
     if isinstance(case, GrpcCase):
         code = send_grpc(stub, case)
@@ -110,11 +127,11 @@ def send(server: Server, stub: Any, case: HttpCase | GrpcCase, number: int, find
         said = f"{code.name}: {case.message}"
     else:
         try:
-            status, text = send_http(server.ports["http"], case)
+            status, text = send_http(int(target.http_url.rpartition(":")[2]), case)
         except (OSError, http.client.HTTPException) as error:
             status, text = 0, repr(error)
         findings.codes[f"HTTP {status}"] += 1
-        refused = 400 <= status < 500 or (status in FRONT_STATUS and bool(FRONT.search(text)))
+        refused = 400 <= status < 500 or (front and status in FRONT_STATUS and bool(FRONT.search(text)))
         right = refused or (status == 200 and not case.bad)
         said = f"{status} {text[:300]}: {case.path} {case.headers} {case.body[:300]!r}"
     if not right:

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 from trident.server.lifecycle import HOST, Server
-from trident.server.state import SHARED_MEMORY, server_dir
+from trident.server.state import SHARED_MEMORY, ServerState, server_dir
 
 
 def leftovers(server: Server) -> list[str]:
@@ -34,3 +34,8 @@ def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) != 0
+
+
+def pids(server: Server | ServerState, name: str) -> list[int]:
+    """Processes of a server that have a name in their arguments."""
+    return [int(line.partition(":")[0]) for line in processes(server.shm_prefix) if name in line.partition(" ")[2]]

@@ -17,15 +17,24 @@ from urllib.parse import quote
 
 from numpy.typing import NDArray
 
-from trident_client.errors import ClientError, Forbidden, InvalidRequest, NotFound, ServerError, Unavailable
+from trident_client.errors import AnswerLost, ClientError, Forbidden, InvalidRequest, NotFound, ServerError, Unavailable
 from trident_client.failures import Failures, in_one_line
 from trident_client.protocol import Call
 from trident_client.tensors import Arrays, Parameters, check_model, check_parameters, datatype_of, from_bytes, to_bytes
 
 T = TypeVar("T")
 
-# Source: triton-inference-server/server r24.10, src/http_server.cc, HttpCodeFromError.
-ERRORS: dict[int, type[ClientError]] = {400: InvalidRequest, 403: Forbidden, 404: NotFound, 503: Unavailable}
+# Source: triton-inference-server/server r24.10, src/http_server.cc, HttpCodeFromError. The others are `trident
+# gateway`'s: the request is too large, or packed in a way that nobody knows, or tritonserver ended while it had it.
+ERRORS: dict[int, type[ClientError]] = {
+    400: InvalidRequest,
+    403: Forbidden,
+    404: NotFound,
+    413: InvalidRequest,
+    415: InvalidRequest,
+    502: AnswerLost,
+    503: Unavailable,
+}
 # What proxies say in words of their own, where Triton's would be JSON.
 PROXY_ERRORS: dict[int, type[ClientError]] = {
     401: Forbidden,

@@ -21,6 +21,7 @@ from trident.addresses import look_here
 from trident.bench_command import bench
 from trident.demo_command import demo
 from trident.embed_command import embed
+from trident.gateway_command import gateway
 from trident.import_command import import_, new_stage
 from trident.infer_command import infer
 from trident.logs_command import logs
@@ -95,6 +96,7 @@ app.command()(rollback)
 
 app.command()(serve)
 app.command()(stop)
+app.command()(gateway)
 app.command()(infer)
 app.command()(embed)
 app.command()(status)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT, TRIDENT, RunTrident
-from leftovers import leftovers, processes
+from leftovers import leftovers, pids
 from trident.model_table import ModelTable
 from trident.server.health import read_health
 from trident.server.lifecycle import Server
@@ -89,11 +89,6 @@ def ask(client: Client, model: str, text: bytes = b"a") -> Any:
 
 def double(client: Client) -> Any:
     return client.infer_tensors("bare", {"x": np.array([[1, 2, 3]], np.float32)})["doubled"].tolist()
-
-
-def pids(server: Server | ServerState, name: str) -> list[int]:
-    """Processes of a server that have a name in their arguments."""
-    return [int(line.partition(":")[0]) for line in processes(server.shm_prefix) if name in line.partition(" ")[2]]
 
 
 def stub_of(server: Server | ServerState, model: str) -> int:

@@ -1,0 +1,152 @@
+"""What may reach tritonserver: requests that are laid out as the protocol says, and that release 24.10 survives.
+
+docs/reliability.md lists what it does not survive. Whether names, types and values fit the model is Triton's to say.
+Source: the Open Inference Protocol, "Inference Request" and the binary tensor data extension; for the rest
+triton-inference-server/server r24.10, src/http_server.cc and src/common.cc.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+from google.protobuf.message import DecodeError
+from tritonclient.grpc import service_pb2
+
+DATATYPES = frozenset(
+    "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64 BF16 BYTES".split()  # noqa: SIM905
+)
+LARGEST = 2**63 - 1  # that fits into an axis
+# Parameters of a tensor that are refused, and why.
+NOT_OFFERED = {
+    "classification": "tritonserver 24.10 ends when it is asked for on strings; sort the output yourself",
+    "shared_memory_region": "regions are for callers on the server's machine; send the tensor itself",
+}
+# Those of a whole request that are numbers on the wire, and read as such.
+TYPES = {"id": str, "parameters": dict, "outputs": list}
+
+
+class Malformed(ValueError):
+    """A request that may not pass; the text says what was expected."""
+
+
+def check_http(body: bytes, header_length: str | None) -> None:
+    """Let a request for inference over HTTP pass.
+
+    Args:
+        body: JSON, and the binary data of tensors behind it.
+        header_length: Inference-Header-Content-Length: bytes of the JSON; None: all.
+
+    Raises:
+        Malformed: it may not.
+    """
+    length = _length(header_length, len(body))
+    content = _read(body[:length])
+    inputs = content.get("inputs")
+    if not isinstance(inputs, list) or not inputs:
+        raise Malformed("'inputs' must be a list of at least one tensor")
+    for name, kind in TYPES.items():
+        if not isinstance(content.get(name, kind()), kind):
+            raise Malformed(f"'{name}' is {_short(content[name])}; expected {kind.__name__}")
+    binary = 0
+    for tensor in inputs:
+        _check_entry(tensor)
+        _check_tensor(tensor["name"], tensor.get("datatype"), tensor.get("shape"), len(body))
+        size = tensor.get("parameters", {}).get("binary_data_size", 0)
+        if not _is_number(size, len(body)):
+            raise Malformed(f"input '{tensor['name']}' has the binary_data_size {_short(size)}; expected bytes")
+        binary += size
+    if binary != len(body) - length:
+        raise Malformed(f"{len(body) - length} bytes follow the JSON, and binary_data_size says {binary} in all")
+    for tensor in content.get("outputs", ()):
+        _check_entry(tensor)
+
+
+def check_grpc(message: bytes) -> None:
+    """Let a ModelInferRequest pass.
+
+    Raises:
+        Malformed: it may not.
+    """
+    try:
+        request = service_pb2.ModelInferRequest.FromString(message)
+    except DecodeError:
+        raise Malformed("the message is no ModelInferRequest") from None
+    if not request.inputs:
+        raise Malformed("'inputs' must hold at least one tensor")
+    for tensor in request.inputs:
+        _check_tensor(tensor.name, tensor.datatype, list(tensor.shape), len(message))
+    for tensor in (*request.inputs, *request.outputs):
+        _check_parameters(tensor.name, tensor.parameters)
+
+
+def _length(header_length: str | None, body: int) -> int:
+    if header_length is None:
+        return body
+    if not (header_length.isascii() and header_length.isdigit() and len(header_length) < 20):
+        raise Malformed(f"Inference-Header-Content-Length is {_short(header_length)}; expected bytes")
+    if int(header_length) > body:
+        raise Malformed(f"Inference-Header-Content-Length is {header_length}, and the body has {body} bytes")
+    return int(header_length)
+
+
+def _read(text: bytes) -> dict[str, Any]:
+    """JSON as Triton reads it, too: of two members of one name it would take another than we."""
+    try:
+        found = json.loads(text.decode(), object_pairs_hook=_members, parse_constant=_no_constant)
+    except Malformed:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"the request is no JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Malformed(f"the request is {_short(found)}; expected an object with 'inputs'")
+    return found
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("the request is no JSON that can be relied on: an object has two members of one name")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise Malformed(f"the request is no JSON: it has no {name}")
+
+
+def _check_entry(tensor: object) -> None:
+    if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+        raise Malformed(f"{_short(tensor)} is no tensor; expected an object with a 'name'")
+    parameters = tensor.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise Malformed(f"the parameters of '{_short(tensor['name'])}' are {_short(parameters)}; expected an object")
+    _check_parameters(tensor["name"], parameters)
+
+
+def _check_parameters(name: str, parameters: Iterable[str]) -> None:
+    for parameter in parameters:
+        if parameter in NOT_OFFERED:
+            raise Malformed(f"'{parameter}' of '{_short(name)}' is not offered here: {NOT_OFFERED[parameter]}")
+
+
+def _check_tensor(name: str, datatype: object, shape: object, most: int) -> None:
+    """No tensor has more elements than its request has bytes; Triton would take memory for all that a shape says."""
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
+        raise Malformed(f"input '{_short(name)}' has the datatype {_short(datatype)}; expected one of the protocol's")
+    if not isinstance(shape, list) or not all(_is_number(axis, LARGEST) for axis in shape):
+        raise Malformed(f"input '{_short(name)}' has the shape {_short(shape)}; expected a list of lengths")
+    elements = 1
+    for axis in shape:
+        elements *= axis
+        if not 0 < elements <= most:
+            what = "no elements" if not elements else "more elements than the request has bytes"
+            raise Malformed(f"input '{_short(name)}' has the shape {_short(shape)}, which has {what}")
+
+
+def _is_number(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _short(value: object) -> str:
+    said = repr(value) if not isinstance(value, str) else value
+    said = said if said.isprintable() else ascii(said)
+    return said if len(said) <= 60 else f"{said[:60]}..."

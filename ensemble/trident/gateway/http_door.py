@@ -1,0 +1,137 @@
+"""The HTTP side: Triton's inference protocol, and nothing of its administration."""
+
+import re
+import zlib
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+
+import aiohttp
+from aiohttp import web
+from trident_client.http_protocol import EITHER_COMPRESSION, HEADER_LENGTH, is_dead_stub
+
+from trident.gateway.checks import Malformed, check_http
+
+RETRY_S = 1  # what a caller that is refused is told to wait
+PASSED = ("Content-Type", HEADER_LENGTH, "traceparent", "tracestate")  # all else stays at the door
+PLAIN = ("", "identity")
+PACKED = ("gzip", "deflate")
+QUESTIONS = (
+    "/v2",
+    "/v2/",
+    "/v2/health/{what:live|ready}",
+    "/v2/models/stats",
+    *(
+        f"/v2/models/{{model}}{version}{what}"
+        for version in ("", "/versions/{version}")
+        for what in ("", "/{what:ready|config|stats}")
+    ),
+)
+INFERENCE = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
+# How tritonserver's front says, with 500 or 501, that it cannot read a request: the caller's fault all the same.
+UNREADABLE = re.compile(rb"failed to parse the request JSON|Unable to parse |not found in the JSON")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class HttpDoor:
+    """Passes requests on to one tritonserver."""
+
+    def __init__(self, url: str, most_bytes: int) -> None:
+        """Connect to nobody yet.
+
+        Args:
+            url: tritonserver's, http://HOST:PORT.
+            most_bytes: of a request's body, also when it is unpacked.
+        """
+        self._url = url.rstrip("/")
+        self._most_bytes = most_bytes
+
+    def application(self) -> web.Application:
+        """What `aiohttp.web` serves."""
+        application = web.Application(client_max_size=self._most_bytes, middlewares=[_explained])
+        application.cleanup_ctx.append(self._connected)
+        for path in QUESTIONS:
+            application.router.add_get(path, self._ask)
+        for path in INFERENCE:
+            application.router.add_post(path, self._infer)
+        return application
+
+    async def _connected(self, _: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN202 - aiohttp's to say
+        # No limit and no timeout of ours: how many wait, and how long, is the services' and the callers' to say.
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
+            self._session = session
+            yield
+
+    async def _ask(self, request: web.Request) -> web.Response:
+        return await self._pass(request, None)
+
+    async def _infer(self, request: web.Request) -> web.Response:
+        encoding = request.headers.get("Content-Encoding", "")
+        if encoding.strip().lower() not in (*PLAIN, *PACKED):
+            return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding is {encoding!a}; use gzip or deflate")
+        body = await request.read()
+        try:
+            if encoding.strip().lower() not in PLAIN:
+                body = self._unpacked(body)
+            check_http(body, request.headers.get(HEADER_LENGTH))
+        except Malformed as error:
+            return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+        return await self._pass(request, body)
+
+    def _unpacked(self, body: bytes) -> bytes:
+        """Not by aiohttp, which writes a traceback for each body that cannot be."""
+        unpacking = zlib.decompressobj(EITHER_COMPRESSION)
+        try:
+            found = unpacking.decompress(body, self._most_bytes + 1)
+        except zlib.error as error:
+            raise Malformed(f"the body is not what its Content-Encoding says: {error}") from None
+        if len(found) > self._most_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._most_bytes, len(found))
+        if not unpacking.eof or unpacking.unused_data:
+            raise Malformed("the body is not what its Content-Encoding says: it has another end")
+        return found
+
+    async def _pass(self, request: web.Request, body: bytes | None) -> web.Response:
+        headers = {name: request.headers[name] for name in PASSED if name in request.headers}
+        headers["Accept-Encoding"] = "identity"
+        url = self._url + request.raw_path
+        try:
+            async with self._session.request(request.method, url, data=body, headers=headers) as answer:
+                content = await answer.read()
+        except aiohttp.ClientConnectorError:
+            return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "tritonserver does not answer; it may be starting")
+        except (aiohttp.ClientError, OSError):
+            return _refusal(HTTPStatus.BAD_GATEWAY, "tritonserver ended before it answered; the request may be done")
+        return _answer(
+            answer.status, content, {name: answer.headers[name] for name in PASSED if name in answer.headers}
+        )
+
+
+def _answer(status: int, content: bytes, headers: dict[str, str]) -> web.Response:
+    """Triton's answer, with the status that HTTP has for it."""
+    if status in (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED) and UNREADABLE.search(content):
+        status = HTTPStatus.BAD_REQUEST
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR and is_dead_stub(content.decode(errors="replace")):
+        status = HTTPStatus.SERVICE_UNAVAILABLE
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_S)
+    return web.Response(status=status, body=content, headers=headers)
+
+
+def _refusal(status: int, message: str) -> web.Response:
+    answer = web.json_response({"error": message}, status=status)
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        answer.headers["Retry-After"] = str(RETRY_S)
+    return answer
+
+
+@web.middleware
+async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """What aiohttp itself refuses, in Triton's form."""
+    try:
+        return await handler(request)
+    except web.HTTPRequestEntityTooLarge as error:
+        return _refusal(error.status, f"{error.text}; the gateway takes no larger ones (--max-request-bytes)")
+    except web.HTTPException as error:
+        return _refusal(error.status, f"{request.method} {request.path!a} is not offered here: {error.reason}")

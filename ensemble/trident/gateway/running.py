@@ -1,0 +1,84 @@
+"""Opens both doors, and closes them when what is under way is done."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+from aiohttp import web
+from trident_client import TridentError
+
+from trident.gateway.grpc_door import GrpcDoor
+from trident.gateway.http_door import HttpDoor
+
+UNLIMITED = -1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a gateway listens, and what for.
+
+    Attributes:
+        http_upstream: tritonserver, http://HOST:PORT.
+        grpc_upstream: the same, HOST:PORT.
+        host: the address to listen at.
+        http_port: 0 is any free one.
+        grpc_port: likewise.
+        most_bytes: of a request.
+        exit_timeout_s: that requests may take when it closes.
+    """
+
+    http_upstream: str
+    grpc_upstream: str
+    host: str
+    http_port: int
+    grpc_port: int
+    most_bytes: int
+    exit_timeout_s: float
+
+
+async def run(place: Place, opened: Callable[[int, int], None], closing: asyncio.Event) -> None:
+    """Serve until `closing` is set, and then until all requests are answered or the time for it is over.
+
+    Args:
+        place: where.
+        opened: told the two ports.
+        closing: the order to stop.
+
+    Raises:
+        TridentError: a port cannot be had.
+    """
+    application = HttpDoor(place.http_upstream, place.most_bytes).application()
+    runner = web.AppRunner(application, access_log=None, auto_decompress=False, shutdown_timeout=place.exit_timeout_s)
+    await runner.setup()
+    options = [("grpc.max_send_message_length", UNLIMITED), ("grpc.max_receive_message_length", UNLIMITED)]
+    limits = [("grpc.max_send_message_length", UNLIMITED), ("grpc.max_receive_message_length", place.most_bytes)]
+    async with grpc.aio.insecure_channel(place.grpc_upstream, options) as channel:
+        server = grpc.aio.server(handlers=[GrpcDoor(channel)], options=[*limits, ("grpc.so_reuseport", 0)])
+        try:
+            grpc_port = _listen(server, place)
+            site = web.TCPSite(runner, place.host, place.http_port)
+            await _started(site, place)
+            await server.start()
+            opened(runner.addresses[0][1], grpc_port)
+            await closing.wait()
+        finally:
+            await asyncio.gather(server.stop(place.exit_timeout_s), runner.cleanup())
+
+
+def _listen(server: "grpc.aio.Server", place: Place) -> int:
+    try:
+        return int(server.add_insecure_port(f"{place.host}:{place.grpc_port}"))
+    except RuntimeError:
+        raise TridentError(
+            f"cannot listen at {place.host}:{place.grpc_port}; choose another with --grpc-port"
+        ) from None
+
+
+async def _started(site: web.TCPSite, place: Place) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        raise TridentError(
+            f"cannot listen at {place.host}:{place.http_port}: {error.strerror}; choose another with --http-port"
+        ) from None
