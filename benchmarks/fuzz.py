@@ -1,10 +1,12 @@
 """Sends malformed requests to a server of its own, good ones in between, and says what it did.
 
 Run `make demo` first, then `make fuzz`. Exit status 1: an answer was not as it should be; the same seed makes the same
-requests. `--hazards` sends instead, each to a fresh server, what Triton 24.10 is known not to survive.
+requests. `--hazards` sends instead, each to a fresh server, what Triton 24.10 is known not to survive. `--gateway`
+sends all to `trident gateway` before the server; then each refusal must be a 4xx.
 """
 
 import argparse
+import contextlib
 import http.client
 import json
 import sys
@@ -16,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 import fuzzing  # noqa: E402
 from fuzzing_http import hazards, send_http  # noqa: E402
+from gateways import gateway_before  # noqa: E402
 from trident.server.health import read_health  # noqa: E402
 from trident.server.lifecycle import Server  # noqa: E402
 
@@ -27,11 +30,18 @@ def serve(repository: Path) -> Server:
     return Server(repository, http_port=0, grpc_port=0, metrics_port=0, exit_timeout_s=2)
 
 
+def target_of(server: Server, options: argparse.Namespace) -> contextlib.AbstractContextManager[fuzzing.Target]:
+    """What gets the requests."""
+    return gateway_before(server.http_url) if options.gateway else contextlib.nullcontext(server)
+
+
 def fuzz(options: argparse.Namespace) -> int:
     """Send them, and print what became of them."""
     started = time.perf_counter()
-    with serve(options.model_repository) as server:
-        findings = fuzzing.fuzz(server, options.service, options.requests, options.seed, print)
+    with serve(options.model_repository) as server, target_of(server, options) as target:
+        findings = fuzzing.fuzz(
+            target, options.service, options.requests, options.seed, print, front=not options.gateway
+        )
     print(f"seed {options.seed}, {time.perf_counter() - started:.0f} s")
     for code, count in sorted(findings.codes.items()):
         print(f"{code:<24} {count:>6}")
@@ -45,9 +55,9 @@ def fuzz(options: argparse.Namespace) -> int:
 def try_hazards(options: argparse.Namespace) -> int:
     """Send each hazard, and print what happens."""
     for name, case in hazards(options.service).items():
-        with serve(options.model_repository) as server:
+        with serve(options.model_repository) as server, target_of(server, options) as target:
             try:
-                said = str(send_http(server.ports["http"], case, HAZARD_S))
+                said = str(send_http(int(target.http_url.rpartition(":")[2]), case, HAZARD_S))
             except (OSError, http.client.HTTPException) as error:
                 said = repr(error)
             time.sleep(HAZARD_S)  # until its death is noticed, if it dies
@@ -68,6 +78,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--hazards", action="store_true", help="send what ends tritonserver, or is never answered")
+    parser.add_argument("--gateway", action="store_true", help="through `trident gateway`")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     options = parser.parse_args()
     sys.exit(try_hazards(options) if options.hazards else fuzz(options))

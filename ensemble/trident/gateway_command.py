@@ -1,6 +1,5 @@
 """`trident gateway`: a door in front of tritonserver for callers whom nobody knows."""
 
-import asyncio
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ from trident_client import TridentError
 
 from trident.addresses import address
 from trident.options import AnyPort, AsJson, Url
+from trident.server.limits import allow_connections
 from trident.server.state import server_at
 
 MOST_BYTES = 2**26
@@ -41,6 +41,8 @@ def gateway(
     It passes on inference and questions about models, over HTTP and gRPC, and refuses what a tritonserver does not
     survive, what is laid out wrong, and all administration. Put a proxy with TLS and passwords before it.
     """  # noqa: D301
+    import asyncio
+
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it writes to stderr of itself
     from trident.gateway.running import Place, run
 
@@ -63,6 +65,7 @@ def gateway(
             asyncio.get_running_loop().add_signal_handler(number, closing.set)
         await run(place, opened, closing)
 
+    allow_connections(os.getpid())
     asyncio.run(until_told())
     print("stopped", file=sys.stderr)
 

@@ -160,6 +160,7 @@ def test_only_the_transports_call_servers() -> None:
     assert found == {
         "ensemble/trident/configs.py": {"tritonclient.grpc.model_config_pb2"},
         "ensemble/trident/pins.py": {"tritonclient.grpc.model_config_pb2"},
+        "ensemble/trident/gateway/checks.py": {"tritonclient.grpc.service_pb2"},
         "client/trident_client/grpc_protocol.py": {"tritonclient.grpc.service_pb2"},
     }
 

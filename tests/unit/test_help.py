@@ -32,6 +32,7 @@ WITHOUT_SERVER = {
     ("train",): "it writes files",
     ("tune",): "it measures on servers of its own; --minutes is its time",
 }
+WITHOUT_TIMEOUT = {("gateway",): "its callers say how long they wait"}
 WITHOUT_JSON = {("perf-analyzer",): "all its arguments are perf_analyzer's"}
 
 
@@ -71,7 +72,7 @@ def test_no_summary_is_cut_off_in_eighty_columns(words: tuple[str, ...]) -> None
 @pytest.mark.parametrize("words", sorted({*COMMANDS} - {*WITHOUT_SERVER}), ids=" ".join)
 def test_a_command_is_told_which_server_and_for_how_long(words: tuple[str, ...]) -> None:
     assert options(words)["--url"].envvar == "TRIDENT_URL"
-    assert "--timeout" in options(words)
+    assert ("--timeout" in options(words)) == (words not in WITHOUT_TIMEOUT)
 
 
 @pytest.mark.parametrize("words", sorted({*COMMANDS} - {*WITHOUT_JSON}), ids=" ".join)
@@ -80,7 +81,7 @@ def test_a_command_prints_json_for_machines(words: tuple[str, ...]) -> None:
 
 
 def test_the_exceptions_are_commands_that_need_them() -> None:
-    assert {*WITHOUT_SERVER, *WITHOUT_JSON} <= {*COMMANDS}
+    assert {*WITHOUT_SERVER, *WITHOUT_JSON, *WITHOUT_TIMEOUT} <= {*COMMANDS}
     assert not [words for words in WITHOUT_SERVER if {"--url", "--timeout"} & {*options(words)}]
     assert not [words for words in WITHOUT_JSON if "--json" in options(words)]
 

@@ -1,0 +1,127 @@
+"""What the gateway lets through, and what it says to the rest."""
+
+import json
+from typing import Any
+
+import pytest
+from trident.gateway.checks import Malformed, check_grpc, check_http
+from tritonclient.grpc import service_pb2 as pb
+
+
+def body(binary: bytes = b"", **changes: Any) -> bytes:
+    """A good request with one input, `changes` made to that."""
+    tensor = {"name": "x", "datatype": "INT32", "shape": [1, 2], "data": [[1, 2]]} | changes
+    return json.dumps({"inputs": [tensor]}).encode() + binary
+
+
+def test_good_requests_pass() -> None:
+    check_http(body(), None)
+    check_http(body(datatype="BYTES", data=["NaN", "é\0"], shape=[2]), None)
+    check_http(b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [], "data": [1.5]}]}', None)
+    packed = body(b"\0" * 8, parameters={"binary_data_size": 8})
+    check_http(packed, str(len(packed) - 8))
+    asked = json.loads(body()) | {"id": "7", "parameters": {"top_k": 2}, "outputs": [{"name": "y"}]}
+    check_http(json.dumps(asked).encode(), None)
+
+
+@pytest.mark.parametrize(
+    ("request_body", "said"),
+    [
+        (b"", "is no JSON"),
+        (b"\xff", "is no JSON"),
+        (b"[1]", r"the request is \[1\]; expected an object"),
+        (b"{}", "'inputs' must be a list of at least one tensor"),
+        (b'{"inputs": []}', "'inputs' must be a list of at least one tensor"),
+        (b'{"inputs": {"name": "x"}}', "'inputs' must be a list of at least one tensor"),
+        (b'{"inputs": [1]}', "1 is no tensor"),
+        (b'{"inputs": [{"name": 1}]}', "is no tensor"),
+        (b'{"inputs": [], "inputs": []}', "two members of one name"),
+        (b'{"inputs": [NaN]}', "it has no NaN"),
+        (b'{"inputs":' + b"[" * 100_000, "maximum recursion depth"),
+        (b'{"inputs": [' + b"9" * 10_000 + b"]}", "is no JSON"),
+        (body(datatype="FLOAT"), "input 'x' has the datatype FLOAT"),
+        (body(datatype=None), "input 'x' has the datatype None"),
+        (body(shape=None), "input 'x' has the shape None"),
+        (body(shape=[True]), r"input 'x' has the shape \[True\]"),
+        (body(shape=[-1, 2]), r"input 'x' has the shape \[-1, 2\]; expected"),
+        (body(shape=[2**63]), "expected a list of lengths"),
+        (body(shape=[0, 2]), "which has no elements"),
+        (body(shape=[0, 2**62, 2**62]), "which has no elements"),
+        (body(shape=[2**62, 0]), "which has more elements than"),
+        (body(shape=[2**62, 4]), "which has more elements than the request has bytes"),
+        (body(parameters=[]), "the parameters of 'x' are"),
+        (body(parameters={"binary_data_size": -1}), "has the binary_data_size -1"),
+        (body(parameters={"binary_data_size": 4}), "0 bytes follow the JSON, and binary_data_size says 4"),
+        (body(parameters={"shared_memory_region": "a"}), "'shared_memory_region' of 'x' is not offered here"),
+        (b'{"id": 1, ' + body()[1:], "'id' is 1; expected str"),
+        (b'{"parameters": [], ' + body()[1:], "'parameters' is .*; expected dict"),
+        (b'{"outputs": {}, ' + body()[1:], "'outputs' is .*; expected list"),
+        (b'{"outputs": [{}], ' + body()[1:], "is no tensor"),
+        (
+            b'{"outputs": [{"name": "y", "parameters": {"classification": 0}}], ' + body()[1:],
+            "'classification' of 'y' is not offered here: tritonserver 24.10 ends",
+        ),
+    ],
+)
+def test_malformed_requests_are_told_what_is_wrong(request_body: bytes, said: str) -> None:
+    with pytest.raises(Malformed, match=said) as caught:
+        check_http(request_body, None)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("length", ["-1", "1.5", "", "٣", "9" * 30, "1_0", "1000"])
+def test_a_length_of_the_json_that_is_none_is_refused(length: str) -> None:
+    with pytest.raises(Malformed, match="Inference-Header-Content-Length is"):
+        check_http(body(), length)
+
+
+def test_the_json_ends_where_its_length_says() -> None:
+    with pytest.raises(Malformed, match="is no JSON"):
+        check_http(body(), str(len(body()) - 1))
+    with pytest.raises(Malformed, match="1 bytes follow the JSON, and binary_data_size says 0"):
+        check_http(body(b" "), str(len(body())))
+
+
+def message() -> pb.ModelInferRequest:
+    made = pb.ModelInferRequest(model_name="a")
+    made.inputs.add(name="x", datatype="INT32", shape=[1, 2]).contents.int_contents.extend([0, 0])
+    return made
+
+
+def test_good_messages_pass() -> None:
+    check_grpc(message().SerializeToString())
+    raw = message()
+    raw.inputs[0].ClearField("contents")
+    raw.raw_input_contents.append(b"\0" * 8)
+    raw.outputs.add(name="y")
+    check_grpc(raw.SerializeToString())
+
+
+def test_malformed_messages_are_told_what_is_wrong() -> None:
+    def said(change: Any) -> str:
+        made = message()
+        change(made)
+        with pytest.raises(Malformed) as caught:
+            check_grpc(made.SerializeToString())
+        return str(caught.value)
+
+    def shape(*axes: int) -> Any:
+        def change(made: pb.ModelInferRequest) -> None:
+            made.inputs[0].shape[:] = axes
+
+        return change
+
+    assert "no elements" in said(shape(0, 0))
+    assert "more elements than the request has bytes" in said(shape(2**62, 2))
+    assert "expected a list of lengths" in said(shape(-1, 2))
+    assert "the datatype " in said(lambda made: setattr(made.inputs[0], "datatype", "int"))
+    assert "at least one tensor" in said(lambda made: made.ClearField("inputs"))
+    assert "'classification' of 'y'" in said(
+        lambda made: made.outputs.add(name="y").parameters["classification"].__setattr__("int64_param", 1)
+    )
+    assert "'shared_memory_region' of 'x'" in said(
+        lambda made: made.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r")
+    )
+    with pytest.raises(Malformed, match="is no ModelInferRequest"):
+        check_grpc(b"\xff\xff")
