@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -139,6 +140,16 @@ def test_what_takes_memory_for_numbers_that_do_not_come_is_refused(gateway: Gate
         gateway.http_port, HttpCase("memory", "/v2/models/tiny_model/infer", {}, json.dumps(content).encode())
     )
     assert (status, "more elements than" in text) == (400, True)
+
+
+def test_a_request_that_comes_in_pieces_is_answered(gateway: Gateway) -> None:
+    """Cut inside the model's name, tritonserver itself says 404, or closes the connection."""
+    head = f"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {len(document())}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", gateway.http_port), timeout=20) as caller:
+        for piece in (head[:18], head[18:26], head[26:], document()[:5], document()[5:]):
+            caller.sendall(piece)
+            time.sleep(0.05)
+        assert caller.recv(100).startswith(b"HTTP/1.1 200 OK")
 
 
 @pytest.mark.parametrize("fault", ["classification", "no rows"])

@@ -165,8 +165,9 @@ def test_the_commands_outside_a_session_are_known(project: Project, tmp_path: Pa
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     serve = "trident serve --model-repository /path/to/your/repository"
     releases = ["trident release spam", "trident rollback spam"]
+    gateway = "trident gateway --host 0.0.0.0"
     tune = "trident tune spam --texts data/sms_spam.tsv"
-    assert lines == ["make demo", "make test", *releases, tune, serve, INSTALL]
+    assert lines == ["make demo", "make test", *releases, tune, serve, INSTALL, gateway]
     assert "-m pytest" in project.make("-n", "test").stdout
 
 
