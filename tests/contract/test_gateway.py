@@ -134,6 +134,39 @@ def test_what_ends_tritonserver_is_refused(guarded: Server, gateway: Gateway, na
     assert tritonserver(guarded) == before
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"\0\xff\r\n\r\n",
+        b"GET / HTTP/9\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+        b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+    ids=["garbage", "version", "path", "lengths", "chunks"],
+)
+def test_what_is_no_http_is_refused(gateway: Gateway, said: bytes) -> None:
+    """And is no news for stderr, which the fixture `gateway` looks at in the end."""
+    with socket.create_connection(("127.0.0.1", gateway.http_port), timeout=20) as caller:
+        caller.sendall(said)
+        assert caller.recv(100).startswith((b"HTTP/1.1 4", b"HTTP/1.0 4"))
+
+
+def test_callers_who_go_in_the_middle_are_no_news(gateway: Gateway) -> None:
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", gateway.http_port), timeout=20) as caller:
+            caller.sendall(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 900\r\n\r\n{")
+    assert ask(gateway, "POST", "/v2/models/tiny/infer", document())[0] == 200
+
+
+def test_a_question_that_is_no_message_is_refused(gateway: Gateway) -> None:
+    with grpc.insecure_channel(gateway.grpc_url.removeprefix("grpc://")) as channel:
+        ask_anything = channel.unary_unary("/inference.GRPCInferenceService/ModelReady")
+        with pytest.raises(grpc.RpcError) as caught:
+            ask_anything(b"\xff\xff", timeout=20)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_what_takes_memory_for_numbers_that_do_not_come_is_refused(gateway: Gateway) -> None:
     content = {"inputs": [{"name": "input_ids", "datatype": "INT32", "shape": [2**31, 1], "data": [1]}]}
     status, text = send_http(

@@ -16,6 +16,8 @@ QUESTIONS = frozenset(
         "/grpc.health.v1.Health/Check",
     }
 )
+UNREADABLE = "Unable to parse request"  # what gRPC itself says for a server, with INTERNAL
+LONGEST = 4000  # characters of a reason, which may hold a name that the caller sent; callers take some 8 KB
 RETRY_MS = "1000"
 # What gRPC has in place of Retry-After. Source: gRPC proposal A6, "Pushback".
 PUSHBACK = (("grpc-retry-pushback-ms", RETRY_MS),)
@@ -86,9 +88,11 @@ async def _check(message: bytes, context: Any) -> None:
 
 
 async def _fail(error: "grpc.aio.AioRpcError", context: Any) -> None:
-    """End a call as tritonserver did."""
-    unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
-    await context.abort(error.code(), error.details() or "", PUSHBACK if unavailable else ())
+    """End a call as tritonserver did, but for a message that it could not read."""
+    code, details = error.code(), (error.details() or "")[:LONGEST]
+    if code is grpc.StatusCode.INTERNAL and details == UNREADABLE:
+        code = grpc.StatusCode.INVALID_ARGUMENT
+    await context.abort(code, details, PUSHBACK if code is grpc.StatusCode.UNAVAILABLE else ())
 
 
 def _not_offered(method: str) -> Unary:

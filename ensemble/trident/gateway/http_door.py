@@ -133,5 +133,7 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except web.HTTPRequestEntityTooLarge as error:
         return _refusal(error.status, f"{error.text}; the gateway takes no larger ones (--max-request-bytes)")
+    except web.RequestPayloadError:
+        return _refusal(HTTPStatus.BAD_REQUEST, "the body is not sent as HTTP says")
     except web.HTTPException as error:
         return _refusal(error.status, f"{request.method} {request.path!a} is not offered here: {error.reason}")

@@ -1,17 +1,20 @@
 """Opens both doors, and closes them when what is under way is done."""
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from trident_client import TridentError
 
 from trident.gateway.grpc_door import GrpcDoor
 from trident.gateway.http_door import HttpDoor
 
 UNLIMITED = -1
+CALLERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError, TimeoutError)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,9 @@ async def run(place: Place, opened: Callable[[int, int], None], closing: asyncio
         TridentError: a port cannot be had.
     """
     application = HttpDoor(place.http_upstream, place.most_bytes).application()
-    runner = web.AppRunner(application, access_log=None, auto_decompress=False, shutdown_timeout=place.exit_timeout_s)
+    runner = web.AppRunner(
+        application, access_log=None, logger=_log(), auto_decompress=False, shutdown_timeout=place.exit_timeout_s
+    )
     await runner.setup()
     options = [("grpc.max_send_message_length", UNLIMITED), ("grpc.max_receive_message_length", UNLIMITED)]
     limits = [("grpc.max_send_message_length", UNLIMITED), ("grpc.max_receive_message_length", place.most_bytes)]
@@ -64,6 +69,13 @@ async def run(place: Place, opened: Callable[[int, int], None], closing: asyncio
             await closing.wait()
         finally:
             await asyncio.gather(server.stop(place.exit_timeout_s), runner.cleanup())
+
+
+def _log() -> logging.Logger:
+    """Errors of ours, on stderr; aiohttp would add a traceback for each caller who vanishes or sends no HTTP."""
+    log = logging.getLogger("trident.gateway")
+    log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], CALLERS_FAULTS)))
+    return log
 
 
 def _listen(server: "grpc.aio.Server", place: Place) -> int:
