@@ -44,7 +44,7 @@ def gateway(
     import asyncio
 
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it writes to stderr of itself
-    from trident.gateway.running import Place, run
+    from trident.gateway.running import Place, in_url, run
 
     upstream = address(url)
     if not upstream.startswith("http://"):
@@ -52,7 +52,8 @@ def gateway(
     place = Place(upstream, _grpc(upstream, grpc_url), host, http_port, grpc_port, max_request_bytes, exit_timeout)
 
     def opened(http: int, grpc: int) -> None:
-        urls = {"http_url": f"http://{host}:{http}", "grpc_url": f"grpc://{host}:{grpc}", "server": upstream}
+        at = in_url(host)
+        urls = {"http_url": f"http://{at}:{http}", "grpc_url": f"grpc://{at}:{grpc}", "server": upstream}
         if as_json:
             print(json.dumps(urls), flush=True)
         else:
@@ -76,6 +77,6 @@ def _grpc(upstream: str, given: str | None) -> str:
     if given is None and state is None:
         raise TridentError(f"{upstream} is no server that you run here; say where it takes gRPC with --grpc-url")
     found = given or (state.grpc_url if state else "")
-    if not found.startswith("grpc://"):
+    if not found.startswith("grpc://") or found == "grpc://":
         raise TridentError(f"--grpc-url is {found}; expected grpc://HOST:PORT")
     return found.removeprefix("grpc://").rstrip("/")

@@ -227,6 +227,7 @@ def test_a_stream_is_answered_message_by_message(gateway: Gateway) -> None:
         ("GET", "/v2/logging"),
         ("POST", "/v2/models/tiny/generate"),
         ("GET", "/v2/models/tiny/infer"),
+        ("PUT", "/v2/models/tiny"),
         ("GET", "/metrics"),
     ],
 )
@@ -290,6 +291,37 @@ def test_while_tritonserver_is_away_callers_are_told_to_come_again(guarded: Serv
         assert len(client.infer("tiny", TEXTS)) == 2
 
 
+def test_a_caller_who_takes_it_for_a_proxy_is_answered_all_the_same(gateway: Gateway) -> None:
+    assert ask(gateway, "GET", "http://elsewhere:1/v2/models/tiny")[2]["name"] == "tiny"
+
+
+def test_a_stream_that_nobody_reads_is_not_taken_in_without_end(guarded: Server, gateway: Gateway) -> None:
+    """tritonserver itself would take all that is sent."""
+    message = pb.ModelInferRequest(model_name="guarded")
+    message.inputs.add(name="x", datatype="BYTES", shape=[1, 1]).contents.bytes_contents.append(b"a" * 2**19)
+    taken = 0
+
+    def endless() -> Iterator[pb.ModelInferRequest]:
+        nonlocal taken
+        for taken in range(1, 1000):  # noqa: B007
+            yield message
+
+    with grpc.insecure_channel(gateway.grpc_url.removeprefix("grpc://")) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        stream = stub.ModelStreamInfer(endless(), timeout=20)
+        time.sleep(2)
+        stream.cancel()
+    assert taken < 100
+
+
+def test_it_listens_to_ipv6(guarded: Server) -> None:
+    with gateway_before(guarded.http_url, "--host", "::1") as own:
+        assert own.http_url.startswith("http://[::1]:")
+        for url in (own.http_url, own.grpc_url):
+            with Client(url, timeout_s=20) as client:
+                assert client.infer("tiny", TEXTS)
+
+
 def test_requests_in_flight_finish_when_it_stops(guarded: Server) -> None:
     with ThreadPoolExecutor(1) as pool, contextlib.ExitStack() as stack:
         own = stack.enter_context(gateway_before(guarded.http_url))
@@ -306,10 +338,10 @@ def test_it_says_what_it_cannot_do(trident: RunTrident, guarded: Server, gateway
         (("--url", "http://127.0.0.1:1"), "say where it takes gRPC with --grpc-url"),
         (("--url", guarded.grpc_url), "expected http://HOST:PORT"),
         (("--url", guarded.http_url, "--grpc-url", "nonsense"), "expected grpc://HOST:PORT"),
-        (("--url", guarded.http_url, "--grpc-port", "0", "--http-port", str(gateway.http_port)), "with --http-port"),
+        (("--url", guarded.http_url, "--grpc-port", "0", "--http-port", str(gateway.http_port)), "--http-port"),
         (
             ("--url", guarded.http_url, "--http-port", "0", "--grpc-port", gateway.grpc_url.rpartition(":")[2]),
-            "with --grpc-port",
+            "--grpc-port",
         ),
     ):
         result = trident("gateway", *options)

@@ -6,6 +6,7 @@ triton-inference-server/server r24.10, src/http_server.cc and src/common.cc.
 """
 
 import json
+import reprlib
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -16,6 +17,12 @@ DATATYPES = frozenset(
     "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64 BF16 BYTES".split()  # noqa: SIM905
 )
 LARGEST = 2**63 - 1  # that fits into an axis
+# Whoever reads a request holds the others up; so much is read within a tenth of a second.
+MOST_PARTS = 2**20  # values, lists and objects of the JSON; more belong into binary data
+MOST_TENSORS = 1000  # of a request
+MOST_AXES = 32
+# tritonserver repeats names and ids in each answer, and never gives back what long ones of a stream took.
+MOST_NAME = 1024  # characters
 # Parameters of a tensor that are refused, and why.
 NOT_OFFERED = {
     "classification": "tritonserver 24.10 ends when it is asked for on strings; sort the output yourself",
@@ -40,6 +47,9 @@ def check_http(body: bytes, header_length: str | None) -> None:
         Malformed: it may not.
     """
     length = _length(header_length, len(body))
+    parts = sum(body.count(sign, 0, length) for sign in (b",", b"[", b"{"))
+    if parts > MOST_PARTS:
+        raise Malformed(f"the JSON has {parts:,} parts, and {MOST_PARTS:,} are taken; send the tensors as binary data")
     content = _read(body[:length])
     inputs = content.get("inputs")
     if not isinstance(inputs, list) or not inputs:
@@ -47,6 +57,10 @@ def check_http(body: bytes, header_length: str | None) -> None:
     for name, kind in TYPES.items():
         if not isinstance(content.get(name, kind()), kind):
             raise Malformed(f"'{name}' is {_short(content[name])}; expected {kind.__name__}")
+    outputs = content.get("outputs", [])
+    if len(inputs) + len(outputs) > MOST_TENSORS:
+        raise Malformed(f"the request has {len(inputs) + len(outputs):,} tensors, and {MOST_TENSORS:,} are taken")
+    _check_name("id", content.get("id", ""))
     binary = 0
     for tensor in inputs:
         _check_entry(tensor)
@@ -57,7 +71,7 @@ def check_http(body: bytes, header_length: str | None) -> None:
         binary += size
     if binary != len(body) - length:
         raise Malformed(f"{len(body) - length} bytes follow the JSON, and binary_data_size says {binary} in all")
-    for tensor in content.get("outputs", ()):
+    for tensor in outputs:
         _check_entry(tensor)
 
 
@@ -67,16 +81,48 @@ def check_grpc(message: bytes) -> None:
     Raises:
         Malformed: it may not.
     """
+    if _has_more_fields(message, 4 * MOST_TENSORS):
+        raise Malformed(f"the request has more than {MOST_TENSORS:,} tensors")
     try:
         request = service_pb2.ModelInferRequest.FromString(message)
     except DecodeError:
         raise Malformed("the message is no ModelInferRequest") from None
     if not request.inputs:
         raise Malformed("'inputs' must hold at least one tensor")
+    _check_name("id", request.id)
+    _check_name("model_name", request.model_name)
     for tensor in request.inputs:
-        _check_tensor(tensor.name, tensor.datatype, list(tensor.shape), len(message))
+        axes = list(tensor.shape[: MOST_AXES + 1])
+        _check_tensor(tensor.name, tensor.datatype, axes, len(message))
     for tensor in (*request.inputs, *request.outputs):
+        _check_name("the name of a tensor", tensor.name)
         _check_parameters(tensor.name, tensor.parameters)
+
+
+def _has_more_fields(message: bytes, most: int) -> bool:
+    """Whether a message has more fields than so many; they are counted without reading what is in them.
+
+    Source: the encoding of Protocol Buffers, "Message Structure"; all fields of a request have a length.
+    """
+    place = 0
+    for _ in range(most):
+        if place >= len(message):
+            return False
+        if message[place] & 7 != 2:
+            return False  # no request; who reads it will say so
+        size = shift = 0
+        while (place := place + 1) < len(message):
+            size |= (message[place] & 127) << shift
+            shift += 7
+            if message[place] < 128 or shift > 63:
+                break
+        place += 1 + size
+    return place < len(message)
+
+
+def _check_name(what: str, name: str) -> None:
+    if len(name) > MOST_NAME:
+        raise Malformed(f"{what} has {len(name):,} characters, and {MOST_NAME:,} are taken")
 
 
 def _length(header_length: str | None, body: int) -> int:
@@ -116,6 +162,7 @@ def _no_constant(name: str) -> NoReturn:
 def _check_entry(tensor: object) -> None:
     if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
         raise Malformed(f"{_short(tensor)} is no tensor; expected an object with a 'name'")
+    _check_name("the name of a tensor", tensor["name"])
     parameters = tensor.get("parameters", {})
     if not isinstance(parameters, dict):
         raise Malformed(f"the parameters of '{_short(tensor['name'])}' are {_short(parameters)}; expected an object")
@@ -132,6 +179,8 @@ def _check_tensor(name: str, datatype: object, shape: object, most: int) -> None
     """No tensor has more elements than its request has bytes; Triton would take memory for all that a shape says."""
     if not isinstance(datatype, str) or datatype not in DATATYPES:
         raise Malformed(f"input '{_short(name)}' has the datatype {_short(datatype)}; expected one of the protocol's")
+    if isinstance(shape, list) and len(shape) > MOST_AXES:
+        raise Malformed(f"input '{_short(name)}' has more than {MOST_AXES} axes")
     if not isinstance(shape, list) or not all(_is_number(axis, LARGEST) for axis in shape):
         raise Malformed(f"input '{_short(name)}' has the shape {_short(shape)}; expected a list of lengths")
     elements = 1
@@ -147,6 +196,6 @@ def _is_number(value: object, most: int) -> bool:
 
 
 def _short(value: object) -> str:
-    said = repr(value) if not isinstance(value, str) else value
+    said = value[:100] if isinstance(value, str) else reprlib.repr(value)
     said = said if said.isprintable() else ascii(said)
     return said if len(said) <= 60 else f"{said[:60]}..."

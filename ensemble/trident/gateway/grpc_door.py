@@ -1,5 +1,7 @@
 """The gRPC side: the calls of Triton's service that ask and infer, as bytes; only inference is looked into."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -18,6 +20,8 @@ QUESTIONS = frozenset(
 )
 UNREADABLE = "Unable to parse request"  # what gRPC itself says for a server, with INTERNAL
 LONGEST = 4000  # characters of a reason, which may hold a name that the caller sent; callers take some 8 KB
+UNDER_WAY = 16  # requests of a stream without an answer: tritonserver itself would take in all that are sent
+ROOM_S = 1.0  # that the next one waits at most
 RETRY_MS = "1000"
 # What gRPC has in place of Retry-After. Source: gRPC proposal A6, "Pushback".
 PUSHBACK = (("grpc-retry-pushback-ms", RETRY_MS),)
@@ -58,8 +62,12 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
     def _stream(self) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         call = self._channel.stream_stream(STREAM)
 
-        async def checked(messages: AsyncIterator[bytes], faults: list[Malformed]) -> AsyncIterator[bytes]:
+        async def checked(
+            messages: AsyncIterator[bytes], faults: list[Malformed], room: asyncio.Semaphore
+        ) -> AsyncIterator[bytes]:
             async for message in messages:
+                with contextlib.suppress(asyncio.TimeoutError):  # a decoupled model may answer nothing
+                    await asyncio.wait_for(room.acquire(), ROOM_S)
                 try:
                     check_grpc(message)
                 except Malformed as error:
@@ -69,9 +77,11 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
 
         async def answers(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             faults: list[Malformed] = []
+            room = asyncio.Semaphore(UNDER_WAY)
             try:
-                async for message in call(checked(messages, faults), timeout=context.time_remaining()):
-                    yield message
+                async for message in call(checked(messages, faults, room), timeout=context.time_remaining()):
+                    yield message  # waits for a caller who does not read
+                    room.release()
             except grpc.aio.AioRpcError as error:
                 await _fail(error, context)
             if faults:  # those before it have their answers

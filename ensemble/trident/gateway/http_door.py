@@ -51,7 +51,7 @@ class HttpDoor:
         application = web.Application(client_max_size=self._most_bytes, middlewares=[_explained])
         application.cleanup_ctx.append(self._connected)
         for path in QUESTIONS:
-            application.router.add_get(path, self._ask)
+            application.router.add_get(path, self._ask, allow_head=False)
         for path in INFERENCE:
             application.router.add_post(path, self._infer)
         return application
@@ -95,7 +95,7 @@ class HttpDoor:
     async def _pass(self, request: web.Request, body: bytes | None) -> web.Response:
         headers = {name: request.headers[name] for name in PASSED if name in request.headers}
         headers["Accept-Encoding"] = "identity"
-        url = self._url + request.raw_path
+        url = self._url + request.rel_url.raw_path_qs
         try:
             async with self._session.request(request.method, url, data=body, headers=headers) as answer:
                 content = await answer.read()

@@ -78,12 +78,17 @@ def _log() -> logging.Logger:
     return log
 
 
+def in_url(host: str) -> str:
+    """A host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
+
+
 def _listen(server: "grpc.aio.Server", place: Place) -> int:
     try:
-        return int(server.add_insecure_port(f"{place.host}:{place.grpc_port}"))
+        return int(server.add_insecure_port(f"{in_url(place.host)}:{place.grpc_port}"))
     except RuntimeError:
         raise TridentError(
-            f"cannot listen at {place.host}:{place.grpc_port}; choose another with --grpc-port"
+            f"cannot listen at {place.host}:{place.grpc_port}; choose others with --host and --grpc-port"
         ) from None
 
 
@@ -92,5 +97,6 @@ async def _started(site: web.TCPSite, place: Place) -> None:
         await site.start()
     except OSError as error:
         raise TridentError(
-            f"cannot listen at {place.host}:{place.http_port}: {error.strerror}; choose another with --http-port"
+            f"cannot listen at {place.host}:{place.http_port}: {error.strerror}; "
+            "choose others with --host and --http-port"
         ) from None
