@@ -7,7 +7,7 @@ triton-inference-server/server r24.10, src/http_server.cc and src/common.cc.
 
 import json
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 from google.protobuf.message import DecodeError
@@ -17,8 +17,10 @@ DATATYPES = frozenset(
     "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64 BF16 BYTES".split()  # noqa: SIM905
 )
 LARGEST = 2**63 - 1  # that fits into an axis
-# Whoever reads a request holds the others up; so much is read within a tenth of a second.
-MOST_PARTS = 2**20  # values, lists and objects of the JSON; more belong into binary data
+# Whoever reads a request holds the others up; so much takes a tenth of a second, or half of one if it is made for that.
+MOST_PARTS = 2**19  # values, lists and objects of the JSON; more belong into binary data
+MOST_TYPED = 2**22  # bytes of a message's inputs, without the raw ones
+INPUTS = 5  # the field of a ModelInferRequest
 MOST_TENSORS = 1000  # of a request
 MOST_AXES = 32
 # tritonserver repeats names and ids in each answer, and never gives back what long ones of a stream took.
@@ -81,8 +83,7 @@ def check_grpc(message: bytes) -> None:
     Raises:
         Malformed: it may not.
     """
-    if _has_more_fields(message, 4 * MOST_TENSORS):
-        raise Malformed(f"the request has more than {MOST_TENSORS:,} tensors")
+    _check_layout(message)
     try:
         request = service_pb2.ModelInferRequest.FromString(message)
     except DecodeError:
@@ -99,25 +100,34 @@ def check_grpc(message: bytes) -> None:
         _check_parameters(tensor.name, tensor.parameters)
 
 
-def _has_more_fields(message: bytes, most: int) -> bool:
-    """Whether a message has more fields than so many; they are counted without reading what is in them.
+def _check_layout(message: bytes) -> None:
+    """Refuse what would take long to parse, without parsing it: many tensors, or large ones that are not raw."""
+    count = size = 0
+    for field, length in _fields(message):
+        count += 1
+        size += length if field == INPUTS else 0
+        if count > 4 * MOST_TENSORS:
+            raise Malformed(f"the request has more than {MOST_TENSORS:,} tensors")
+        if size > MOST_TYPED:
+            raise Malformed(f"'inputs' take more than {MOST_TYPED:,} bytes; send the tensors in raw_input_contents")
 
-    Source: the encoding of Protocol Buffers, "Message Structure"; all fields of a request have a length.
+
+def _fields(message: bytes) -> Iterator[tuple[int, int]]:
+    """Number and length of each field of a ModelInferRequest, all of which have one.
+
+    Source: the encoding of Protocol Buffers, "Message Structure".
     """
     place = 0
-    for _ in range(most):
-        if place >= len(message):
-            return False
-        if message[place] & 7 != 2:
-            return False  # no request; who reads it will say so
-        size = shift = 0
+    while place < len(message) and message[place] & 7 == 2:
+        field = message[place] >> 3
+        length = shift = 0
         while (place := place + 1) < len(message):
-            size |= (message[place] & 127) << shift
+            length |= (message[place] & 127) << shift
             shift += 7
             if message[place] < 128 or shift > 63:
                 break
-        place += 1 + size
-    return place < len(message)
+        place += 1 + length
+        yield field, length
 
 
 def _check_name(what: str, name: str) -> None:
