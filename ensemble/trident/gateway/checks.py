@@ -102,9 +102,8 @@ def check_grpc(message: bytes) -> None:
 
 def _check_layout(message: bytes) -> None:
     """Refuse what would take long to parse, without parsing it: many tensors, or large ones that are not raw."""
-    count = size = 0
-    for field, length in _fields(message):
-        count += 1
+    size = 0
+    for count, (field, length) in enumerate(_fields(message), 1):
         size += length if field == INPUTS else 0
         if count > 4 * MOST_TENSORS:
             raise Malformed(f"the request has more than {MOST_TENSORS:,} tensors")
