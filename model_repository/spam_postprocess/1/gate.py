@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 PERIOD_S = 0.02  # at least, between two looks
+FASTEST = 5000  # requests a second that a stage can take one by one: so long, by its limit, a full queue lasts
 CALM_S = 0.5  # the same, while nobody would be refused: a look takes 2 ms of both processes' time
 FEW = 16  # requests after which nobody looks without need, so that a lone caller does not wait for it
 TIMEOUT_S = 1.0
@@ -30,7 +31,7 @@ class Gate:
 
     The latter do not count for one that is at the gate, unless there are more than may wait: then the first of them
     are refused, so that the stage gets to the others. Those that it let in may long be answered; so nobody is refused
-    because of a count that is older than `PERIOD_S`.
+    because of a count that is older than `PERIOD_S`, or than what as many as may wait take to be answered at least.
     """
 
     def __init__(self, limit: int, look: Look, clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,6 +44,7 @@ class Gate:
             clock: seconds that pass.
         """
         self._limit = limit
+        self._period_s = max(PERIOD_S, limit / FASTEST)
         self._look = look
         self._clock = clock
         self._before = self._behind = self._admitted = 0
@@ -52,7 +54,7 @@ class Gate:
         """None lets a request in; else why it may not."""
         self._before = max(0, self._before - 1)  # this one
         age = self._clock() - self._looked
-        if (age >= PERIOD_S and self._waiting >= self._limit) or (age >= CALM_S and self._admitted >= FEW):
+        if (age >= self._period_s and self._waiting >= self._limit) or (age >= CALM_S and self._admitted >= FEW):
             self._count()
         if self._waiting >= self._limit:
             return f"{self._waiting} requests wait, and {self._limit} may (max_queue_size); try again later"
