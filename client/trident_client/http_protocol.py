@@ -25,11 +25,13 @@ from trident_client.tensors import Arrays, Parameters, check_model, check_parame
 T = TypeVar("T")
 
 # Source: triton-inference-server/server r24.10, src/http_server.cc, HttpCodeFromError. The others are `trident
-# gateway`'s: the request is too large, or packed in a way that nobody knows, or tritonserver ended while it had it.
+# gateway`'s: the request took too long to come, is too large, or is packed in a way that nobody knows, or tritonserver
+# ended while it had it.
 ERRORS: dict[int, type[ClientError]] = {
     400: InvalidRequest,
     403: Forbidden,
     404: NotFound,
+    408: Unavailable,
     413: InvalidRequest,
     415: InvalidRequest,
     502: AnswerLost,

@@ -60,8 +60,12 @@ def folder(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(MODELS / "identity", folder / name)
         config = folder / name / "config.pbtxt"
         config.write_text(config.read_text().replace("identity", name))
-    (folder / "patient" / "1").mkdir(parents=True)
-    (folder / "patient" / "config.pbtxt").write_text(ENSEMBLE)
+    shutil.copytree(MODELS / "slow", folder / "paired")
+    config = folder / "paired" / "config.pbtxt"
+    config.write_text(config.read_text().replace("slow", "paired").replace("count: 1", "count: 2"))
+    for name, model in (("patient", "fragile"), ("pair", "paired")):
+        (folder / name / "1").mkdir(parents=True)
+        (folder / name / "config.pbtxt").write_text(ENSEMBLE.replace("fragile", model).replace("patient", name))
     return folder
 
 
@@ -189,6 +193,22 @@ def test_a_process_that_hangs_is_replaced(own: Server, patient: list[Client]) ->
     assert [ask(client, "patient") for client in patient] == [[[b"a"]]] * 2
     for thread in waiting:
         thread.join()
+
+
+def test_processes_beside_one_that_died_with_a_request_do_not_stay_for_ever(own: Server) -> None:
+    """Triton lets go of no instance of a version then, and each may hold a model on a GPU."""
+    old = pids(own, "/paired/1/")
+    assert len(old) == 2
+    with ThreadPoolExecutor(2) as pool, Client(own.grpc_url, timeout_s=WITHIN_S, retry=None) as client:
+        asked = [pool.submit(ask, client, "paired") for _ in old]
+        time.sleep(0.5)  # both are at work for 2 s
+        os.kill(old[0], signal.SIGKILL)
+        assert sorted(bool(future.exception()) for future in asked) == [False, True]
+        until(lambda: not set(old) & set(pids(own, "/paired/1/")), "they are still there")
+        assert len(pids(own, "/paired/1/")) == 2
+        assert ask(client, "paired") == [[b"a"]]
+    assert f"model 'paired' version 1: process {old[1]} was replaced" in own.log.read_text()
+    assert told(own)["restarts"]["paired"] == 1
 
 
 def _give_up_soon(url: str, text: bytes) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 
 from trident.gateway.checks import Malformed, check_grpc
+from trident.gateway.room import Full, Room, Share, patience_s
 
 SERVICE = "/inference.GRPCInferenceService/"
 INFER, STREAM = f"{SERVICE}ModelInfer", f"{SERVICE}ModelStreamInfer"
@@ -26,15 +28,23 @@ RETRY_MS = "1000"
 # What gRPC has in place of Retry-After. Source: gRPC proposal A6, "Pushback".
 PUSHBACK = (("grpc-retry-pushback-ms", RETRY_MS),)
 
-Unary = Callable[[bytes, "grpc.aio.ServicerContext[bytes, bytes]"], Awaitable[bytes]]
+Single = Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]
 
 
 class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
     """Passes calls on to one tritonserver."""
 
-    def __init__(self, channel: "grpc.aio.Channel") -> None:
-        """Take the channel to tritonserver; it stays the caller's."""
+    def __init__(self, channel: "grpc.aio.Channel", most_bytes: int, room: Room) -> None:
+        """Open nothing.
+
+        Args:
+            channel: to tritonserver; it stays the caller's.
+            most_bytes: of a request.
+            room: for all requests.
+        """
         self._channel = channel
+        self._patience_s = patience_s(most_bytes)
+        self._room = room
 
     def service(self, details: "grpc.HandlerCallDetails") -> "grpc.RpcMethodHandler[bytes, bytes]":
         """What answers a call."""
@@ -42,19 +52,27 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
         if method == STREAM:
             return grpc.stream_stream_rpc_method_handler(self._stream())
         if method == INFER or method in QUESTIONS:
-            return grpc.unary_unary_rpc_method_handler(self._unary(method))
-        return grpc.unary_unary_rpc_method_handler(_not_offered(method))
+            return grpc.stream_unary_rpc_method_handler(self._single(method))
+        return grpc.stream_unary_rpc_method_handler(_not_offered(method))
 
-    def _unary(self, method: str) -> Unary:
+    def _single(self, method: str) -> Single:
+        """A call of one message. It is read as a stream, since grpc would wait for the message for ever."""
         call = self._channel.unary_unary(method)
 
-        async def answer(message: bytes, context: Any) -> bytes:
-            if method == INFER:
-                await _check(message, context)
-            try:
-                found: bytes = await call(message, timeout=context.time_remaining())
-            except grpc.aio.AioRpcError as error:
-                await _fail(error, context)
+        async def answer(messages: AsyncIterator[bytes], context: Any) -> bytes:
+            with self._room.share() as share:
+                try:
+                    message = await asyncio.wait_for(_first(messages), self._patience_s)
+                    share.take(len(message))
+                    if method == INFER:
+                        check_grpc(message)
+                    found: bytes = await call(message, timeout=context.time_remaining())
+                except (Malformed, Full) as error:
+                    await _refuse(error, context)
+                except asyncio.TimeoutError:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the message takes too long to come")
+                except grpc.aio.AioRpcError as error:
+                    await _fail(error, context)
             return found
 
         return answer
@@ -62,39 +80,64 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
     def _stream(self) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         call = self._channel.stream_stream(STREAM)
 
-        async def checked(
-            messages: AsyncIterator[bytes], faults: list[Malformed], room: asyncio.Semaphore
-        ) -> AsyncIterator[bytes]:
+        async def checked(messages: AsyncIterator[bytes], stream: _Stream) -> AsyncIterator[bytes]:
             async for message in messages:
                 with contextlib.suppress(asyncio.TimeoutError):  # a decoupled model may answer nothing
-                    await asyncio.wait_for(room.acquire(), ROOM_S)
+                    await asyncio.wait_for(stream.places.acquire(), ROOM_S)
                 try:
-                    check_grpc(message)
-                except Malformed as error:
-                    faults.append(error)
+                    stream.begin(message)
+                except (Malformed, Full) as error:
+                    stream.fault = error
                     return
                 yield message
 
         async def answers(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-            faults: list[Malformed] = []
-            room = asyncio.Semaphore(UNDER_WAY)
-            try:
-                async for message in call(checked(messages, faults, room), timeout=context.time_remaining()):
-                    yield message  # waits for a caller who does not read
-                    room.release()
-            except grpc.aio.AioRpcError as error:
-                await _fail(error, context)
-            if faults:  # those before it have their answers
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(faults[0]))
+            with self._room.share() as share:
+                stream = _Stream(share)
+                try:
+                    async for message in call(checked(messages, stream), timeout=context.time_remaining()):
+                        yield message  # waits for a caller who does not read
+                        stream.end()
+                except grpc.aio.AioRpcError as error:
+                    await _fail(error, context)
+            if stream.fault:  # those before it have their answers
+                await _refuse(stream.fault, context)
 
         return answers
 
 
-async def _check(message: bytes, context: Any) -> None:
-    try:
+class _Stream:
+    """What is under way of one."""
+
+    def __init__(self, share: Share) -> None:
+        self.places = asyncio.Semaphore(UNDER_WAY)
+        self.fault: Malformed | Full | None = None
+        self._share = share
+        self._sizes: deque[int] = deque()
+
+    def begin(self, message: bytes) -> None:
+        """Raises Malformed or Full if a message may not pass."""
+        self._share.take(len(message))
+        self._sizes.append(len(message))
         check_grpc(message)
-    except Malformed as error:
-        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+
+    def end(self) -> None:
+        """An answer was taken; which request it is of, is not known, and a decoupled model may give several."""
+        self.places.release()
+        if self._sizes:
+            self._share.add(-self._sizes.popleft())
+
+
+async def _first(messages: AsyncIterator[bytes]) -> bytes:
+    async for message in messages:
+        return message
+    raise Malformed("the call has no message")
+
+
+async def _refuse(error: Malformed | Full, context: Any) -> None:
+    if isinstance(error, Full):
+        await context.abort(grpc.StatusCode.UNAVAILABLE, str(error), PUSHBACK)
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 
 async def _fail(error: "grpc.aio.AioRpcError", context: Any) -> None:
@@ -105,8 +148,8 @@ async def _fail(error: "grpc.aio.AioRpcError", context: Any) -> None:
     await context.abort(code, details, PUSHBACK if code is grpc.StatusCode.UNAVAILABLE else ())
 
 
-def _not_offered(method: str) -> Unary:
-    async def refuse(_: bytes, context: Any) -> bytes:
+def _not_offered(method: str) -> Single:
+    async def refuse(_: AsyncIterator[bytes], context: Any) -> bytes:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not offered here")
         return b""
 

@@ -1,5 +1,7 @@
 """The HTTP side: Triton's inference protocol, and nothing of its administration."""
 
+import asyncio
+import io
 import re
 import zlib
 from collections.abc import Awaitable, Callable
@@ -10,6 +12,7 @@ from aiohttp import web
 from trident_client.http_protocol import EITHER_COMPRESSION, HEADER_LENGTH, is_dead_stub
 
 from trident.gateway.checks import Malformed, check_http
+from trident.gateway.room import Full, Room, Share, patience_s
 
 RETRY_S = 1  # what a caller that is refused is told to wait
 PASSED = ("Content-Type", HEADER_LENGTH, "traceparent", "tracestate")  # all else stays at the door
@@ -36,19 +39,21 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class HttpDoor:
     """Passes requests on to one tritonserver."""
 
-    def __init__(self, url: str, most_bytes: int) -> None:
+    def __init__(self, url: str, most_bytes: int, room: Room) -> None:
         """Connect to nobody yet.
 
         Args:
             url: tritonserver's, http://HOST:PORT.
             most_bytes: of a request's body, also when it is unpacked.
+            room: for all requests.
         """
         self._url = url.rstrip("/")
         self._most_bytes = most_bytes
+        self._room = room
 
     def application(self) -> web.Application:
         """What `aiohttp.web` serves."""
-        application = web.Application(client_max_size=self._most_bytes, middlewares=[_explained])
+        application = web.Application(middlewares=[_explained])
         application.cleanup_ctx.append(self._connected)
         for path in QUESTIONS:
             application.router.add_get(path, self._ask, allow_head=False)
@@ -70,14 +75,29 @@ class HttpDoor:
         encoding = request.headers.get("Content-Encoding", "")
         if encoding.strip().lower() not in (*PLAIN, *PACKED):
             return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding is {encoding!a}; use gzip or deflate")
-        body = await request.read()
-        try:
+        with self._room.share() as share:
+            body = await self._received(request, share)
             if encoding.strip().lower() not in PLAIN:
                 body = self._unpacked(body)
+                share.take(len(body))
             check_http(body, request.headers.get(HEADER_LENGTH))
-        except Malformed as error:
-            return _refusal(HTTPStatus.BAD_REQUEST, str(error))
-        return await self._pass(request, body)
+            answer = await self._pass(request, body)
+            share.add(answer.content_length or 0)
+            await _send(answer, request)
+            return answer
+
+    async def _received(self, request: web.Request, share: Share) -> bytes:
+        expected = self._most_bytes if request.content_length is None else request.content_length
+        return await asyncio.wait_for(self._pieces(request, share), patience_s(min(expected, self._most_bytes)))
+
+    async def _pieces(self, request: web.Request, share: Share) -> bytes:
+        body = bytearray()
+        async for piece in request.content.iter_any():
+            share.take(len(piece))
+            body += piece
+            if len(body) > self._most_bytes:
+                raise web.HTTPRequestEntityTooLarge(self._most_bytes, len(body))
+        return bytes(body)
 
     def _unpacked(self, body: bytes) -> bytes:
         """Not by aiohttp, which writes a traceback for each body that cannot be."""
@@ -96,8 +116,9 @@ class HttpDoor:
         headers = {name: request.headers[name] for name in PASSED if name in request.headers}
         headers["Accept-Encoding"] = "identity"
         url = self._url + request.rel_url.raw_path_qs
+        data = None if body is None else io.BytesIO(body)  # in pieces, since others wait while one is sent
         try:
-            async with self._session.request(request.method, url, data=body, headers=headers) as answer:
+            async with self._session.request(request.method, url, data=data, headers=headers) as answer:
                 content = await answer.read()
         except aiohttp.ClientConnectorError:
             return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "tritonserver does not answer; it may be starting")
@@ -106,6 +127,20 @@ class HttpDoor:
         return _answer(
             answer.status, content, {name: answer.headers[name] for name in PASSED if name in answer.headers}
         )
+
+
+async def _send(answer: web.Response, request: web.Request) -> None:
+    """Not left to aiohttp, which holds an answer for ever whose caller does not take it."""
+    try:
+        await asyncio.wait_for(_written(answer, request), patience_s(answer.content_length or 0))
+    except asyncio.TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+
+
+async def _written(answer: web.Response, request: web.Request) -> None:
+    await answer.prepare(request)
+    await answer.write_eof()
 
 
 def _answer(status: int, content: bytes, headers: dict[str, str]) -> web.Response:
@@ -128,9 +163,15 @@ def _refusal(status: int, message: str) -> web.Response:
 
 @web.middleware
 async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """What aiohttp itself refuses, in Triton's form."""
+    """What is refused, in Triton's form."""
     try:
         return await handler(request)
+    except Malformed as error:
+        return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+    except Full as error:
+        return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+    except asyncio.TimeoutError:
+        return _refusal(HTTPStatus.REQUEST_TIMEOUT, "the body takes too long to come")
     except web.HTTPRequestEntityTooLarge as error:
         return _refusal(error.status, f"{error.text}; the gateway takes no larger ones (--max-request-bytes)")
     except web.RequestPayloadError:

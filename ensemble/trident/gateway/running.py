@@ -12,6 +12,7 @@ from trident_client import TridentError
 
 from trident.gateway.grpc_door import GrpcDoor
 from trident.gateway.http_door import HttpDoor
+from trident.gateway.room import Room
 
 UNLIMITED = -1
 CALLERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError, TimeoutError)
@@ -51,7 +52,8 @@ async def run(place: Place, opened: Callable[[int, int], None], closing: asyncio
     Raises:
         TridentError: a port cannot be had.
     """
-    application = HttpDoor(place.http_upstream, place.most_bytes).application()
+    room = Room(place.most_bytes)
+    application = HttpDoor(place.http_upstream, place.most_bytes, room).application()
     runner = web.AppRunner(
         application, access_log=None, logger=_log(), auto_decompress=False, shutdown_timeout=place.exit_timeout_s
     )
@@ -59,7 +61,9 @@ async def run(place: Place, opened: Callable[[int, int], None], closing: asyncio
     options = [("grpc.max_send_message_length", UNLIMITED), ("grpc.max_receive_message_length", UNLIMITED)]
     limits = [("grpc.max_send_message_length", UNLIMITED), ("grpc.max_receive_message_length", place.most_bytes)]
     async with grpc.aio.insecure_channel(place.grpc_upstream, options) as channel:
-        server = grpc.aio.server(handlers=[GrpcDoor(channel)], options=[*limits, ("grpc.so_reuseport", 0)])
+        server = grpc.aio.server(
+            handlers=[GrpcDoor(channel, place.most_bytes, room)], options=[*limits, ("grpc.so_reuseport", 0)]
+        )
         try:
             grpc_port = _listen(server, place)
             site = web.TCPSite(runner, place.host, place.http_port)

@@ -14,13 +14,14 @@ import time
 import traceback
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from trident_client import Client, ClientError
 
 from trident.server.hangs import Hangs, Key
 from trident.server.health import TRITONSERVER, Health
+from trident.server.leftovers import free_shared_memory, reason_to_restart
 from trident.server.revivals import UNLOADED, Place, Revivals
-from trident.server.state import SHARED_MEMORY
 from trident.server.stubs import IN_ORDER, Stub, dead_stubs, end_of, find_stubs
 from trident.server.waits import Waits
 
@@ -32,9 +33,24 @@ CLOSED_WITHIN_S = 0.5  # its connection, for which a tritonserver that stops wai
 SILENT_S = 30.0  # a tritonserver that was live and does not answer for so long hangs
 STUCK_START_S = 8.0  # likewise one whose start, or whose load of a model, waits for a process that is dead
 FORGOTTEN_S = 5.0  # a load that waits so long for the end of its own process, which runs, has forgotten it
-REGION_BYTES = 2**20  # of shared memory that each process has at least
-DRAIN_S = 2.0  # that requests may take when tritonserver is restarted for want of it
+DRAIN_S = 2.0  # that requests may take when tritonserver is restarted since dead processes hold too much
+LEFT_S = 60.0  # that a process may take for its last requests when its model has been replaced, if no limit is set
 HANG_PARAMETER = "HANG_TIMEOUT_S"  # of an ensemble, as `trident build` writes it from service.toml
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A process that runs, or whose end has not been looked at.
+
+    Attributes:
+        descriptor: its pidfd.
+        stub: what it is.
+        since: when it was met; seconds of the monotonic clock, and never before it was started.
+    """
+
+    descriptor: int
+    stub: Stub
+    since: float
 
 
 class Healer:
@@ -61,7 +77,7 @@ class Healer:
         self._ended = threading.Event()
         self._heard = time.monotonic()
         self._silent_s = place.start_timeout_s
-        self._known: dict[int, tuple[int, Stub]] = {}  # pid → its pidfd; until it is buried
+        self._known: dict[int, Watched] = {}  # by pid; until it is buried
         self._selector = selectors.DefaultSelector()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK)  # readable: there are new processes to be met
         self._selector.register(self._wake, selectors.EVENT_READ)
@@ -75,6 +91,7 @@ class Healer:
         self._ends: dict[Key, str] = {}
         self._dead: list[Stub] = []  # about which nothing has been done yet
         self._judged: set[int] = set()  # the others that tritonserver has not collected
+        self._retired: set[int] = set()  # ended by us, and replaced before
         self._waiting: dict[Key, float] = {}  # loads without a process; since when
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -108,8 +125,8 @@ class Healer:
                 self._selector.select(LOOK_EVERY_S)
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
-        for descriptor, _ in self._known.values():
-            os.close(descriptor)
+        for watched in self._known.values():
+            os.close(watched.descriptor)
         self._selector.close()
 
     def _look(self, client: Client) -> None:
@@ -124,6 +141,7 @@ class Healer:
         self._judge(dead)
         self._miss()
         self._end_forgotten(self._loading())
+        self._retire()
         if self._limits_s:
             with urllib.request.urlopen(self._place.metrics_url, timeout=ASK_TIMEOUT_S) as answer:  # noqa: S310
                 metrics = answer.read().decode()
@@ -138,19 +156,15 @@ class Healer:
             self._kill(f"tritonserver has not answered for {silent_s:.0f} s")
 
     def _make_room(self, dead: int) -> None:
-        """End a tritonserver whose dead processes hold more shared memory than is free, for it never frees that.
+        """End a tritonserver whose dead processes hold too much, for it never frees that.
 
         Args:
             dead: number of processes that tritonserver has not collected.
         """
-        held = dead * REGION_BYTES
-        place = os.statvfs(SHARED_MEMORY)
-        if held <= place.f_bavail * place.f_frsize:
+        reason = reason_to_restart(dead, free_shared_memory())
+        if reason is None:
             return
-        self._tell(
-            f"processes that died hold {held // 2**20} MiB of shared memory ({SHARED_MEMORY}), more than is free, and "
-            "only a restart of tritonserver frees it; it is told to stop"
-        )
+        self._tell(f"{reason}, and only a restart of tritonserver frees it; it is told to stop")
         self._ended.set()
         tritonserver = os.pidfd_open(self._tritonserver)
         try:
@@ -160,6 +174,20 @@ class Healer:
         finally:
             os.close(tritonserver)
 
+    def _retire(self) -> None:
+        """End what tritonserver keeps of versions that were replaced: if an instance died with a request, all stay."""
+        replaced, now = self._revivals.replaced(), time.monotonic()
+        for pid, watched in self._known.items():
+            stub = watched.stub
+            began, ended = replaced.get((stub.model, stub.version), (0.0, now))
+            if watched.since < began and now - ended >= self._limits_s.get(stub.model, LEFT_S):
+                self._tell(
+                    f"model '{stub.model}' version {stub.version}: process {pid} was replaced together with one that "
+                    "died, and tritonserver keeps it; it is killed"
+                )
+                self._retired.add(pid)
+                _end(pid)
+
     def _kill(self, reason: str) -> None:
         self._tell(f"{reason}; it is killed")
         _end(self._tritonserver)
@@ -168,7 +196,7 @@ class Healer:
         """Find out which processes have died, and how."""
         ended: list[Stub] = [key.data for key, _ in self._selector.select(0) if key.data is not None]
         for stub in ended:
-            descriptor, _ = self._known.pop(stub.pid)
+            descriptor = self._known.pop(stub.pid).descriptor
             self._selector.unregister(descriptor)
             os.close(descriptor)
             self._ends[stub.model, stub.version] = f"its process {stub.pid} {end_of(stub.pid) or 'is gone'}"
@@ -176,7 +204,9 @@ class Healer:
             for stub in ended:
                 if end_of(stub.pid) in (None, IN_ORDER):  # collected, or about to be; if not, it will be missed
                     continue
-                if self._silent_s == SILENT_S:
+                if stub.pid in self._retired:
+                    self._judged.add(stub.pid)
+                elif self._silent_s == SILENT_S:
                     self._dead.append(stub)
                 else:  # it was never live, and waits for this process in vain
                     self._silent_s = STUCK_START_S
@@ -191,7 +221,9 @@ class Healer:
                 self._judged.add(stub.pid)
                 if self._states.get(key, "READY") == "READY":  # a model whose folder was deleted is not in the index
                     self._revivals.begin(*key, self._ends[key])
-        self._check_loads(loading - {(stub.model, stub.version) for _, stub in self._known.values()}, dead)
+        self._check_loads(
+            loading - {(watched.stub.model, watched.stub.version) for watched in self._known.values()}, dead
+        )
 
     def _check_loads(self, waiting: set[Key], dead: set[int]) -> None:
         """Kill a tritonserver in which a load waits for a process that is dead: it ends never, nor does another of it.
@@ -214,12 +246,12 @@ class Healer:
             if stub.pid not in self._known:
                 with contextlib.suppress(ProcessLookupError):
                     descriptor = os.pidfd_open(stub.pid)
-                    self._known[stub.pid] = descriptor, stub
+                    self._known[stub.pid] = Watched(descriptor, stub, time.monotonic())
                     self._selector.register(descriptor, selectors.EVENT_READ, stub)
 
     def _miss(self) -> None:
         """Have models revived whose process was gone before it was met."""
-        have = {(stub.model, stub.version) for _, stub in self._known.values()}
+        have = {(watched.stub.model, watched.stub.version) for watched in self._known.values()}
         missing = {
             key
             for key in self._had_processes - have
@@ -261,7 +293,8 @@ class Healer:
         Args:
             loading: versions that are being loaded; None if all may be, since tritonserver does not answer yet.
         """
-        stubs = [stub for _, stub in self._known.values() if loading is None or (stub.model, stub.version) in loading]
+        stubs = [watched.stub for watched in self._known.values()]
+        stubs = [stub for stub in stubs if loading is None or (stub.model, stub.version) in loading]
         forgotten = self._waits.find(self._tritonserver, {stub.pid for stub in stubs}, FORGOTTEN_S)
         for stub in stubs:
             if stub.pid in forgotten:

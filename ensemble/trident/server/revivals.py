@@ -73,6 +73,7 @@ class Revivals:
         self._dead: dict[str, set[str]] = {}  # model under revival → versions that are still to be touched
         self._pauses: dict[str, Pauses] = {}
         self._loads: set[Key] = set()
+        self._replaced: dict[Key, tuple[float, float]] = {}
 
     def under_way(self, model: str) -> bool:
         """Whether a model is being brought back."""
@@ -83,6 +84,11 @@ class Revivals:
         """Versions whose load goes on; Triton's index may call them ready all the while."""
         with self._lock:
             return set(self._loads)
+
+    def replaced(self) -> dict[Key, tuple[float, float]]:
+        """Versions that were brought back; when the last load of each began and ended, on the monotonic clock."""
+        with self._lock:
+            return dict(self._replaced)
 
     def begin(self, model: str, version: str, reason: str) -> None:
         """Bring back a version of a model; "" for one that is to be loaded only."""
@@ -128,6 +134,7 @@ class Revivals:
         except OSError:
             config = client.get_model_config(model) | {"metric_tags": {"loaded": str(time.time_ns())}}
         loads = {(model, version) for version in versions}
+        began = time.monotonic()
         with self._lock:
             self._loads |= loads
         try:
@@ -135,6 +142,8 @@ class Revivals:
         finally:
             with self._lock:
                 self._loads -= loads
+        with self._lock:
+            self._replaced |= dict.fromkeys(loads, (began, time.monotonic()))
         if not self._ended.is_set():
             self._on_loaded()
 

@@ -1,0 +1,66 @@
+"""What callers may hold: memory until they are answered, and time to send a request and to take its answer."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TOGETHER = 16  # of the largest requests may be under way at a time
+PATIENCE_S = 30.0  # for a caller who sends or takes nothing
+SLOWEST = 2**18  # bytes a second, of one who does
+
+
+class Full(Exception):
+    """There is no memory for a request now; the text is for its caller."""
+
+
+class Share:
+    """What one request holds of a `Room`."""
+
+    def __init__(self, room: "Room") -> None:
+        """Nothing yet."""
+        self.size = 0
+        self._room = room
+
+    def take(self, size: int) -> None:
+        """Have some bytes more.
+
+        Raises:
+            Full: there are none.
+        """
+        if size > self._room.free:
+            raise Full("the gateway holds as many bytes of requests as it may; come again")
+        self.add(size)
+
+    def add(self, size: int) -> None:
+        """Have some bytes more that are there already, as those of an answer; or fewer."""
+        self.size += size
+        self._room.free -= size
+
+
+class Room:
+    """The memory of all that is under way.
+
+    Attributes:
+        free: bytes that are left.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        """All is free.
+
+        Args:
+            most_bytes: of one request.
+        """
+        self.free = TOGETHER * most_bytes
+
+    @contextmanager
+    def share(self) -> Iterator[Share]:
+        """Yields what a request holds; all is given back in the end."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            self.free += share.size
+
+
+def patience_s(size: int) -> float:
+    """Seconds that so many bytes may take on their way."""
+    return PATIENCE_S + size / SLOWEST

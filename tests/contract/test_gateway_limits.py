@@ -1,0 +1,144 @@
+"""What callers of `trident gateway` may hold: time to send and to take, and memory. It runs in this process."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from trident.gateway import room
+from trident.gateway.running import Place, run
+from trident.server.lifecycle import Server
+from trident_client import Client, Retry, Unavailable
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+HOST = "127.0.0.1"
+PATIENCE_S = 2.0
+MOST_BYTES = 2**25
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+
+@pytest.fixture
+def gateway(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
+    """Its ports; one of the largest requests may be under way."""
+    monkeypatch.setattr(room, "PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr(room, "SLOWEST", 2**40)
+    monkeypatch.setattr(room, "TOGETHER", 1)
+    upstream = server.grpc_url.removeprefix("grpc://")
+    ports: Future[dict[str, int]] = Future()
+    told = asyncio.Event()
+
+    async def until_told() -> None:
+        loops.append(asyncio.get_running_loop())
+        place = Place(server.http_url, upstream, HOST, 0, 0, MOST_BYTES, 1.0)
+        await run(place, lambda http, grpc: ports.set_result({"http": http, "grpc": grpc}), told)
+
+    loops: list[asyncio.AbstractEventLoop] = []
+    thread = threading.Thread(target=lambda: asyncio.run(until_told()))
+    thread.start()
+    yield ports.result(20)
+    loops[0].call_soon_threadsafe(told.set)
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def head(size: int, path: str = "/v2/models/identity/infer") -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {size}\r\n\r\n".encode()
+
+
+@contextmanager
+def caller(gateway: dict[str, int], sent: bytes) -> Iterator[socket.socket]:
+    """One who sends this, and no more."""
+    with closing(socket.create_connection((HOST, gateway["http"]), timeout=20)) as connected:
+        connected.sendall(sent)
+        yield connected
+
+
+def ask(gateway: dict[str, int], size: int = 1, retry: Retry | None = None) -> Any:
+    with Client(f"http://{HOST}:{gateway['http']}", timeout_s=20, retry=retry) as client:
+        return client.infer_tensors("identity", {"x": np.array([[b"a" * size]], object)})["y"][0, 0]
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(gateway: dict[str, int]) -> None:
+    with caller(gateway, head(1000) + b"{") as silent:
+        answer = silent.recv(2**16)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'{"error": "the body takes too long to come"}' in answer
+    assert ask(gateway) == b"a"
+
+
+def test_a_message_that_does_not_come_is_not_waited_for(gateway: dict[str, int]) -> None:
+    never = threading.Event()
+
+    def silent() -> Iterator[bytes]:
+        never.wait(20)
+        yield b""
+
+    with grpc.insecure_channel(f"{HOST}:{gateway['grpc']}") as channel:
+        call = channel.stream_unary(INFER).future(silent(), timeout=20)
+        assert call.exception().code() is grpc.StatusCode.UNAVAILABLE
+        assert call.exception().details() == "the message takes too long to come"
+        never.set()
+        with pytest.raises(grpc.RpcError, match="the call has no message") as caught:
+            channel.stream_unary(INFER)(iter([]), timeout=20)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_requests_that_are_half_there_take_memory_up_to_a_limit(
+    gateway: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "PATIENCE_S", 60)
+    with caller(gateway, head(MOST_BYTES) + b" " * (MOST_BYTES - 2**20)):
+        with pytest.raises(Unavailable, match="holds as many bytes of requests as it may"):
+            _until_refused(gateway)
+        message = pb.ModelInferRequest(model_name="identity")
+        message.inputs.add(name="x", datatype="BYTES", shape=[1, 1])
+        message.raw_input_contents.append(b"a" * 2**21)
+        with grpc.insecure_channel(f"{HOST}:{gateway['grpc']}") as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            for call in (
+                lambda: stub.ModelInfer(message, timeout=20),
+                lambda: list(stub.ModelStreamInfer(iter([message]), timeout=20)),
+            ):
+                with pytest.raises(grpc.RpcError, match="as many bytes of requests") as caught:
+                    call()
+                assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+                assert ("grpc-retry-pushback-ms", "1000") in caught.value.trailing_metadata()
+        assert ask(gateway) == b"a"  # there is room for small ones
+    assert len(ask(gateway, 2**22, Retry(attempts=20))) == 2**22
+
+
+def _until_refused(gateway: dict[str, int]) -> None:
+    """What the greedy one has sent may be on its way yet."""
+    for _ in range(100):
+        ask(gateway, 2**21)
+        time.sleep(0.01)
+
+
+def test_an_answer_that_nobody_takes_is_not_held_for_ever(gateway: dict[str, int]) -> None:
+    content = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1, 1], "data": ["a" * (2**24 - 1000)]}]}
+    body = json.dumps(content).encode()
+    with socket.socket() as idle:
+        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        idle.settimeout(20)
+        idle.connect((HOST, gateway["http"]))
+        idle.sendall(head(len(body)) + body)
+        assert idle.recv(9) == b"HTTP/1.1 "
+        with pytest.raises(Unavailable):
+            ask(gateway, 2**21)
+        time.sleep(PATIENCE_S)
+        assert _left(idle) < 2**23, "the whole answer was held"
+    assert len(ask(gateway, 2**21)) == 2**21
+
+
+def _left(connected: socket.socket) -> int:
+    """Bytes that come yet: what the kernel has taken is sent, however late."""
+    return sum(map(len, iter(lambda: connected.recv(2**20), b"")))
