@@ -237,6 +237,13 @@ def test_administration_is_not_offered(gateway: Gateway, method: str, path: str)
     assert f"{method} '{path}' is not offered here" in said["error"]
 
 
+def test_a_question_for_the_head_of_an_answer_is_refused(gateway: Gateway) -> None:
+    with socket.create_connection(("127.0.0.1", gateway.http_port), timeout=20) as caller:
+        caller.sendall(b"HEAD /v2/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        head, _, body = b"".join(iter(lambda: caller.recv(2**16), b"")).partition(b"\r\n\r\n")
+    assert (head.split(b"\r\n")[0], body) == (b"HTTP/1.1 405 Method Not Allowed", b"")
+
+
 def test_administration_is_not_offered_over_grpc(gateway: Gateway) -> None:
     with grpc.insecure_channel(gateway.grpc_url.removeprefix("grpc://")) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

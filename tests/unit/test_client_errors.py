@@ -61,6 +61,7 @@ def over_grpc(code: Any, details: str | None = "the reason") -> ClientError:
         (ServerError, over_http(500), over_grpc(Code.INTERNAL)),
         (ServerError, over_http(501), over_grpc(Code.UNIMPLEMENTED)),
         (ServerError, over_http(500, b"<html>", Content_Type="text/html"), over_grpc(Code.UNKNOWN, None)),
+        (Unavailable, over_http(408), over_grpc(Code.UNAVAILABLE, "the message takes too long to come")),
         (InvalidRequest, over_http(413), over_grpc(Code.RESOURCE_EXHAUSTED)),
         (InvalidRequest, over_http(415), over_grpc(Code.INVALID_ARGUMENT)),
         (AnswerLost, over_http(502), over_grpc(Code.UNAVAILABLE, "Socket closed")),
