@@ -164,7 +164,7 @@ class Healer:
         reason = reason_to_restart(dead, free_shared_memory())
         if reason is None:
             return
-        self._tell(f"{reason}, and only a restart of tritonserver frees it; it is told to stop")
+        self._tell(f"{reason}, and only a restart frees that; tritonserver is told to stop")
         self._ended.set()
         tritonserver = os.pidfd_open(self._tritonserver)
         try:
