@@ -5,16 +5,17 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from trident.gateway import room
-from trident.gateway.running import Place, run
+from trident.gateway import grpc_door, room, running
+from trident.gateway.room import Room
 from trident.server.lifecycle import Server
 from trident_client import Client, Retry, Unavailable
 from tritonclient.grpc import service_pb2 as pb
@@ -26,28 +27,47 @@ MOST_BYTES = 2**25
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 
 
+@dataclass(frozen=True)
+class Gateway:
+    """Where it listens, and what its callers hold."""
+
+    http: int
+    grpc: int
+    room: Room
+
+
 @pytest.fixture
-def gateway(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
-    """Its ports; one of the largest requests may be under way."""
+def gateway(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+    """One of the largest requests may be under way, and in the end nothing is held."""
     monkeypatch.setattr(room, "PATIENCE_S", PATIENCE_S)
     monkeypatch.setattr(room, "SLOWEST", 2**40)
     monkeypatch.setattr(room, "TOGETHER", 1)
-    upstream = server.grpc_url.removeprefix("grpc://")
-    ports: Future[dict[str, int]] = Future()
-    told = asyncio.Event()
+    shared = Room(MOST_BYTES)
+    monkeypatch.setattr(running, "Room", lambda most_bytes: shared)
+    place = running.Place(server.http_url, server.grpc_url.removeprefix("grpc://"), HOST, 0, 0, MOST_BYTES, 1.0)
+    opened: Future[tuple[asyncio.AbstractEventLoop, int, int]] = Future()
+    closing = asyncio.Event()
 
-    async def until_told() -> None:
-        loops.append(asyncio.get_running_loop())
-        place = Place(server.http_url, upstream, HOST, 0, 0, MOST_BYTES, 1.0)
-        await run(place, lambda http, grpc: ports.set_result({"http": http, "grpc": grpc}), told)
+    def tell(http: int, grpc: int) -> None:
+        opened.set_result((asyncio.get_running_loop(), http, grpc))
 
-    loops: list[asyncio.AbstractEventLoop] = []
-    thread = threading.Thread(target=lambda: asyncio.run(until_told()))
+    thread = threading.Thread(target=lambda: asyncio.run(running.run(place, tell, closing)))
     thread.start()
-    yield ports.result(20)
-    loops[0].call_soon_threadsafe(told.set)
-    thread.join(20)
+    loop, http, grpc = opened.result(20)
+    try:
+        yield Gateway(http, grpc, shared)
+        until(lambda: shared.free == MOST_BYTES, "something is held for ever")
+    finally:
+        loop.call_soon_threadsafe(closing.set)
+        thread.join(20)
     assert not thread.is_alive()
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.01)
 
 
 def head(size: int, path: str = "/v2/models/identity/infer") -> bytes:
@@ -55,19 +75,19 @@ def head(size: int, path: str = "/v2/models/identity/infer") -> bytes:
 
 
 @contextmanager
-def caller(gateway: dict[str, int], sent: bytes) -> Iterator[socket.socket]:
+def caller(gateway: Gateway, sent: bytes) -> Iterator[socket.socket]:
     """One who sends this, and no more."""
-    with closing(socket.create_connection((HOST, gateway["http"]), timeout=20)) as connected:
+    with closing(socket.create_connection((HOST, gateway.http), timeout=20)) as connected:
         connected.sendall(sent)
         yield connected
 
 
-def ask(gateway: dict[str, int], size: int = 1, retry: Retry | None = None) -> Any:
-    with Client(f"http://{HOST}:{gateway['http']}", timeout_s=20, retry=retry) as client:
+def ask(gateway: Gateway, size: int = 1, retry: Retry | None = None) -> Any:
+    with Client(f"http://{HOST}:{gateway.http}", timeout_s=20, retry=retry) as client:
         return client.infer_tensors("identity", {"x": np.array([[b"a" * size]], object)})["y"][0, 0]
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(gateway: dict[str, int]) -> None:
+def test_a_body_that_does_not_come_is_not_waited_for(gateway: Gateway) -> None:
     with caller(gateway, head(1000) + b"{") as silent:
         answer = silent.recv(2**16)
     assert answer.startswith(b"HTTP/1.1 408 ")
@@ -75,14 +95,14 @@ def test_a_body_that_does_not_come_is_not_waited_for(gateway: dict[str, int]) ->
     assert ask(gateway) == b"a"
 
 
-def test_a_message_that_does_not_come_is_not_waited_for(gateway: dict[str, int]) -> None:
+def test_a_message_that_does_not_come_is_not_waited_for(gateway: Gateway) -> None:
     never = threading.Event()
 
     def silent() -> Iterator[bytes]:
         never.wait(20)
         yield b""
 
-    with grpc.insecure_channel(f"{HOST}:{gateway['grpc']}") as channel:
+    with grpc.insecure_channel(f"{HOST}:{gateway.grpc}") as channel:
         call = channel.stream_unary(INFER).future(silent(), timeout=20)
         assert call.exception().code() is grpc.StatusCode.UNAVAILABLE
         assert call.exception().details() == "the message takes too long to come"
@@ -93,16 +113,15 @@ def test_a_message_that_does_not_come_is_not_waited_for(gateway: dict[str, int])
 
 
 def test_requests_that_are_half_there_take_memory_up_to_a_limit(
-    gateway: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "PATIENCE_S", 60)
     with caller(gateway, head(MOST_BYTES) + b" " * (MOST_BYTES - 2**20)):
+        until(lambda: gateway.room.free <= 2**20, "the body is not there")
         with pytest.raises(Unavailable, match="holds as many bytes of requests as it may"):
-            _until_refused(gateway)
-        message = pb.ModelInferRequest(model_name="identity")
-        message.inputs.add(name="x", datatype="BYTES", shape=[1, 1])
-        message.raw_input_contents.append(b"a" * 2**21)
-        with grpc.insecure_channel(f"{HOST}:{gateway['grpc']}") as channel:
+            ask(gateway, 2**21)
+        message = echo(2**21)
+        with grpc.insecure_channel(f"{HOST}:{gateway.grpc}") as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             for call in (
                 lambda: stub.ModelInfer(message, timeout=20),
@@ -113,30 +132,44 @@ def test_requests_that_are_half_there_take_memory_up_to_a_limit(
                 assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
                 assert ("grpc-retry-pushback-ms", "1000") in caught.value.trailing_metadata()
         assert ask(gateway) == b"a"  # there is room for small ones
-    assert len(ask(gateway, 2**22, Retry(attempts=20))) == 2**22
 
 
-def _until_refused(gateway: dict[str, int]) -> None:
-    """What the greedy one has sent may be on its way yet."""
-    for _ in range(100):
-        ask(gateway, 2**21)
-        time.sleep(0.01)
+def echo(size: int) -> pb.ModelInferRequest:
+    message = pb.ModelInferRequest(model_name="identity")
+    message.inputs.add(name="x", datatype="BYTES", shape=[1, 1])
+    message.raw_input_contents.append(size.to_bytes(4, "little") + b"a" * size)
+    return message
 
 
-def test_an_answer_that_nobody_takes_is_not_held_for_ever(gateway: dict[str, int]) -> None:
+def test_streams_hold_nothing_when_their_callers_have_gone(gateway: Gateway) -> None:
+    with grpc.insecure_channel(f"{HOST}:{gateway.grpc}") as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for taken in (0, 1, 5):
+            answers = stub.ModelStreamInfer(iter([echo(2**19)] * 50), timeout=20)
+            for _ in range(taken):
+                assert next(answers).error_message == ""
+            answers.cancel()
+    time.sleep(2 * grpc_door.ROOM_S)  # one more may have waited for its place
+    assert gateway.room.free == MOST_BYTES
+
+
+def test_a_body_that_is_announced_as_too_large_is_not_read(gateway: Gateway) -> None:
+    with caller(gateway, head(MOST_BYTES + 1)) as connected:
+        assert connected.recv(2**16).startswith(b"HTTP/1.1 413 ")
+
+
+def test_an_answer_that_nobody_takes_is_not_held_for_ever(gateway: Gateway) -> None:
     content = {"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1, 1], "data": ["a" * (2**24 - 1000)]}]}
     body = json.dumps(content).encode()
     with socket.socket() as idle:
         idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         idle.settimeout(20)
-        idle.connect((HOST, gateway["http"]))
+        idle.connect((HOST, gateway.http))
         idle.sendall(head(len(body)) + body)
         assert idle.recv(9) == b"HTTP/1.1 "
-        with pytest.raises(Unavailable):
-            ask(gateway, 2**21)
-        time.sleep(PATIENCE_S)
+        assert gateway.room.free < MOST_BYTES - 2**23
+        until(lambda: gateway.room.free == MOST_BYTES, "it is held for ever")
         assert _left(idle) < 2**23, "the whole answer was held"
-    assert len(ask(gateway, 2**21)) == 2**21
 
 
 def _left(connected: socket.socket) -> int:

@@ -2,14 +2,13 @@
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 
 from trident.gateway.checks import Malformed, check_grpc
-from trident.gateway.room import Full, Room, Share, patience_s
+from trident.gateway.room import NotNow, Room, patience_s
 
 SERVICE = "/inference.GRPCInferenceService/"
 INFER, STREAM = f"{SERVICE}ModelInfer", f"{SERVICE}ModelStreamInfer"
@@ -28,7 +27,7 @@ RETRY_MS = "1000"
 # What gRPC has in place of Retry-After. Source: gRPC proposal A6, "Pushback".
 PUSHBACK = (("grpc-retry-pushback-ms", RETRY_MS),)
 
-Single = Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]
+Unary = Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]
 
 
 class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
@@ -52,30 +51,37 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
         if method == STREAM:
             return grpc.stream_stream_rpc_method_handler(self._stream())
         if method == INFER or method in QUESTIONS:
-            return grpc.stream_unary_rpc_method_handler(self._single(method))
+            return grpc.stream_unary_rpc_method_handler(self._unary(method))
         return grpc.stream_unary_rpc_method_handler(_not_offered(method))
 
-    def _single(self, method: str) -> Single:
+    def _unary(self, method: str) -> Unary:
         """A call of one message. It is read as a stream, since grpc would wait for the message for ever."""
         call = self._channel.unary_unary(method)
 
-        async def answer(messages: AsyncIterator[bytes], context: Any) -> bytes:
+        async def answer(_: AsyncIterator[bytes], context: Any) -> bytes:
             with self._room.share() as share:
                 try:
-                    message = await asyncio.wait_for(_first(messages), self._patience_s)
+                    message = await self._read(context)
                     share.take(len(message))
                     if method == INFER:
                         check_grpc(message)
                     found: bytes = await call(message, timeout=context.time_remaining())
-                except (Malformed, Full) as error:
+                except (Malformed, NotNow) as error:
                     await _refuse(error, context)
-                except asyncio.TimeoutError:
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "the message takes too long to come")
                 except grpc.aio.AioRpcError as error:
                     await _fail(error, context)
             return found
 
         return answer
+
+    async def _read(self, context: Any) -> bytes:
+        try:
+            message = await asyncio.wait_for(context.read(), self._patience_s)
+        except asyncio.TimeoutError:
+            raise NotNow("the message takes too long to come") from None
+        if not isinstance(message, bytes):
+            raise Malformed("the call has no message")
+        return message
 
     def _stream(self) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         call = self._channel.stream_stream(STREAM)
@@ -85,21 +91,22 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
                 with contextlib.suppress(asyncio.TimeoutError):  # a decoupled model may answer nothing
                     await asyncio.wait_for(stream.places.acquire(), ROOM_S)
                 try:
-                    stream.begin(message)
-                except (Malformed, Full) as error:
+                    with self._room.share() as share:
+                        share.take(len(message))
+                        check_grpc(message)
+                        yield message  # until tritonserver has it
+                except (Malformed, NotNow) as error:
                     stream.fault = error
                     return
-                yield message
 
         async def answers(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-            with self._room.share() as share:
-                stream = _Stream(share)
-                try:
-                    async for message in call(checked(messages, stream), timeout=context.time_remaining()):
-                        yield message  # waits for a caller who does not read
-                        stream.end()
-                except grpc.aio.AioRpcError as error:
-                    await _fail(error, context)
+            stream = _Stream()
+            try:
+                async for message in call(checked(messages, stream), timeout=context.time_remaining()):
+                    yield message  # waits for a caller who does not read
+                    stream.places.release()
+            except grpc.aio.AioRpcError as error:
+                await _fail(error, context)
             if stream.fault:  # those before it have their answers
                 await _refuse(stream.fault, context)
 
@@ -107,35 +114,15 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
 
 
 class _Stream:
-    """What is under way of one."""
+    """What is under way of one, and what ended it."""
 
-    def __init__(self, share: Share) -> None:
+    def __init__(self) -> None:
         self.places = asyncio.Semaphore(UNDER_WAY)
-        self.fault: Malformed | Full | None = None
-        self._share = share
-        self._sizes: deque[int] = deque()
-
-    def begin(self, message: bytes) -> None:
-        """Raises Malformed or Full if a message may not pass."""
-        self._share.take(len(message))
-        self._sizes.append(len(message))
-        check_grpc(message)
-
-    def end(self) -> None:
-        """An answer was taken; which request it is of, is not known, and a decoupled model may give several."""
-        self.places.release()
-        if self._sizes:
-            self._share.add(-self._sizes.popleft())
+        self.fault: Malformed | NotNow | None = None
 
 
-async def _first(messages: AsyncIterator[bytes]) -> bytes:
-    async for message in messages:
-        return message
-    raise Malformed("the call has no message")
-
-
-async def _refuse(error: Malformed | Full, context: Any) -> None:
-    if isinstance(error, Full):
+async def _refuse(error: Malformed | NotNow, context: Any) -> None:
+    if isinstance(error, NotNow):
         await context.abort(grpc.StatusCode.UNAVAILABLE, str(error), PUSHBACK)
     await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
@@ -148,7 +135,7 @@ async def _fail(error: "grpc.aio.AioRpcError", context: Any) -> None:
     await context.abort(code, details, PUSHBACK if code is grpc.StatusCode.UNAVAILABLE else ())
 
 
-def _not_offered(method: str) -> Single:
+def _not_offered(method: str) -> Unary:
     async def refuse(_: AsyncIterator[bytes], context: Any) -> bytes:
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not offered here")
         return b""

@@ -11,8 +11,9 @@ import aiohttp
 from aiohttp import web
 from trident_client.http_protocol import EITHER_COMPRESSION, HEADER_LENGTH, is_dead_stub
 
+from trident.gateway import room
 from trident.gateway.checks import Malformed, check_http
-from trident.gateway.room import Full, Room, Share, patience_s
+from trident.gateway.room import NotNow, Room, Share
 
 RETRY_S = 1  # what a caller that is refused is told to wait
 PASSED = ("Content-Type", HEADER_LENGTH, "traceparent", "tracestate")  # all else stays at the door
@@ -39,27 +40,42 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class HttpDoor:
     """Passes requests on to one tritonserver."""
 
-    def __init__(self, url: str, most_bytes: int, room: Room) -> None:
+    def __init__(self, url: str, most_bytes: int, shared: Room) -> None:
         """Connect to nobody yet.
 
         Args:
             url: tritonserver's, http://HOST:PORT.
             most_bytes: of a request's body, also when it is unpacked.
-            room: for all requests.
+            shared: by all requests.
         """
         self._url = url.rstrip("/")
         self._most_bytes = most_bytes
-        self._room = room
+        self._room = shared
 
     def application(self) -> web.Application:
         """What `aiohttp.web` serves."""
-        application = web.Application(middlewares=[_explained])
+        application = web.Application(middlewares=[self._bounded, _explained])
         application.cleanup_ctx.append(self._connected)
         for path in QUESTIONS:
             application.router.add_get(path, self._ask, allow_head=False)
         for path in INFERENCE:
             application.router.add_post(path, self._infer)
         return application
+
+    @web.middleware
+    async def _bounded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Sends answers, since aiohttp itself would hold one for ever that its caller does not take."""
+        answer = await handler(request)
+        with self._room.share() as share:
+            share.add(answer.content_length or 0)
+            if not request.content.is_eof():
+                answer.force_close()
+            try:
+                await asyncio.wait_for(_send(answer, request), room.patience_s(answer.content_length or 0))
+            except asyncio.TimeoutError:
+                if request.transport is not None:
+                    request.transport.abort()
+            return answer
 
     async def _connected(self, _: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN202 - aiohttp's to say
         # No limit and no timeout of ours: how many wait, and how long, is the services' and the callers' to say.
@@ -78,28 +94,27 @@ class HttpDoor:
         with self._room.share() as share:
             body = await self._received(request, share)
             if encoding.strip().lower() not in PLAIN:
-                body = self._unpacked(body)
-                share.take(len(body))
+                body = self._unpacked(body, share)
             check_http(body, request.headers.get(HEADER_LENGTH))
-            answer = await self._pass(request, body)
-            share.add(answer.content_length or 0)
-            await _send(answer, request)
-            return answer
+            return await self._pass(request, body)
 
     async def _received(self, request: web.Request, share: Share) -> bytes:
-        expected = self._most_bytes if request.content_length is None else request.content_length
-        return await asyncio.wait_for(self._pieces(request, share), patience_s(min(expected, self._most_bytes)))
-
-    async def _pieces(self, request: web.Request, share: Share) -> bytes:
-        body = bytearray()
-        async for piece in request.content.iter_any():
+        announced = request.content_length or 0
+        if announced > self._most_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._most_bytes, announced)
+        body, loop = bytearray(), asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            patience = min(room.PATIENCE_S, began + room.patience_s(len(body)) - loop.time())
+            piece = await asyncio.wait_for(request.content.readany(), patience)
+            if not piece:
+                return bytes(body)
             share.take(len(piece))
             body += piece
             if len(body) > self._most_bytes:
                 raise web.HTTPRequestEntityTooLarge(self._most_bytes, len(body))
-        return bytes(body)
 
-    def _unpacked(self, body: bytes) -> bytes:
+    def _unpacked(self, body: bytes, share: Share) -> bytes:
         """Not by aiohttp, which writes a traceback for each body that cannot be."""
         unpacking = zlib.decompressobj(EITHER_COMPRESSION)
         try:
@@ -110,6 +125,8 @@ class HttpDoor:
             raise web.HTTPRequestEntityTooLarge(self._most_bytes, len(found))
         if not unpacking.eof or unpacking.unused_data:
             raise Malformed("the body is not what its Content-Encoding says: it has another end")
+        share.add(-len(body))
+        share.take(len(found))
         return found
 
     async def _pass(self, request: web.Request, body: bytes | None) -> web.Response:
@@ -129,16 +146,7 @@ class HttpDoor:
         )
 
 
-async def _send(answer: web.Response, request: web.Request) -> None:
-    """Not left to aiohttp, which holds an answer for ever whose caller does not take it."""
-    try:
-        await asyncio.wait_for(_written(answer, request), patience_s(answer.content_length or 0))
-    except asyncio.TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
-
-
-async def _written(answer: web.Response, request: web.Request) -> None:
+async def _send(answer: web.StreamResponse, request: web.Request) -> None:
     await answer.prepare(request)
     await answer.write_eof()
 
@@ -168,7 +176,7 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
         return await handler(request)
     except Malformed as error:
         return _refusal(HTTPStatus.BAD_REQUEST, str(error))
-    except Full as error:
+    except NotNow as error:
         return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
     except asyncio.TimeoutError:
         return _refusal(HTTPStatus.REQUEST_TIMEOUT, "the body takes too long to come")

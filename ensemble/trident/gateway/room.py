@@ -8,8 +8,8 @@ PATIENCE_S = 30.0  # for a caller who sends or takes nothing
 SLOWEST = 2**18  # bytes a second, of one who does
 
 
-class Full(Exception):
-    """There is no memory for a request now; the text is for its caller."""
+class NotNow(Exception):
+    """A request that may pass another time; the text is for its caller."""
 
 
 class Share:
@@ -24,10 +24,10 @@ class Share:
         """Have some bytes more.
 
         Raises:
-            Full: there are none.
+            NotNow: there are none.
         """
         if size > self._room.free:
-            raise Full("the gateway holds as many bytes of requests as it may; come again")
+            raise NotNow("the gateway holds as many bytes of requests as it may; come again")
         self.add(size)
 
     def add(self, size: int) -> None:
@@ -40,7 +40,7 @@ class Room:
     """The memory of all that is under way.
 
     Attributes:
-        free: bytes that are left.
+        free: bytes that are left; fewer than none if answers are larger than what was left.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -58,7 +58,7 @@ class Room:
         try:
             yield share
         finally:
-            self.free += share.size
+            share.add(-share.size)
 
 
 def patience_s(size: int) -> float:

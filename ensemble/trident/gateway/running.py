@@ -15,6 +15,7 @@ from trident.gateway.http_door import HttpDoor
 from trident.gateway.room import Room
 
 UNLIMITED = -1
+IDLE_S = 75.0  # of a connection over HTTP, also in the middle of a request's head
 CALLERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError, TimeoutError)
 
 
@@ -55,7 +56,12 @@ async def run(place: Place, opened: Callable[[int, int], None], closing: asyncio
     room = Room(place.most_bytes)
     application = HttpDoor(place.http_upstream, place.most_bytes, room).application()
     runner = web.AppRunner(
-        application, access_log=None, logger=_log(), auto_decompress=False, shutdown_timeout=place.exit_timeout_s
+        application,
+        access_log=None,
+        logger=_log(),
+        auto_decompress=False,
+        shutdown_timeout=place.exit_timeout_s,
+        keepalive_timeout=IDLE_S,
     )
     await runner.setup()
     options = [("grpc.max_send_message_length", UNLIMITED), ("grpc.max_receive_message_length", UNLIMITED)]

@@ -20,9 +20,9 @@ from trident_client import Client, ClientError
 
 from trident.server.hangs import Hangs, Key
 from trident.server.health import TRITONSERVER, Health
-from trident.server.leftovers import free_shared_memory, reason_to_restart
 from trident.server.revivals import UNLOADED, Place, Revivals
 from trident.server.stubs import IN_ORDER, Stub, dead_stubs, end_of, find_stubs
+from trident.server.uncollected import free_shared_memory, reason_to_restart
 from trident.server.waits import Waits
 
 LOOK_EVERY_S = 1.0
@@ -34,11 +34,12 @@ SILENT_S = 30.0  # a tritonserver that was live and does not answer for so long 
 STUCK_START_S = 8.0  # likewise one whose start, or whose load of a model, waits for a process that is dead
 FORGOTTEN_S = 5.0  # a load that waits so long for the end of its own process, which runs, has forgotten it
 DRAIN_S = 2.0  # that requests may take when tritonserver is restarted since dead processes hold too much
-LEFT_S = 60.0  # that a process may take for its last requests when its model has been replaced, if no limit is set
+LEFT_S = 600.0  # that a process may take for its last requests when its model has been replaced, if no limit is set
+LEFT_LIMITS = 5  # or so many times the limit
 HANG_PARAMETER = "HANG_TIMEOUT_S"  # of an ensemble, as `trident build` writes it from service.toml
 
 
-@dataclass(frozen=True)
+@dataclass
 class Watched:
     """A process that runs, or whose end has not been looked at.
 
@@ -46,11 +47,13 @@ class Watched:
         descriptor: its pidfd.
         stub: what it is.
         since: when it was met; seconds of the monotonic clock, and never before it was started.
+        retired: it was replaced, and is ended for that.
     """
 
     descriptor: int
     stub: Stub
     since: float
+    retired: bool = False
 
 
 class Healer:
@@ -91,7 +94,6 @@ class Healer:
         self._ends: dict[Key, str] = {}
         self._dead: list[Stub] = []  # about which nothing has been done yet
         self._judged: set[int] = set()  # the others that tritonserver has not collected
-        self._retired: set[int] = set()  # ended by us, and replaced before
         self._waiting: dict[Key, float] = {}  # loads without a process; since when
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -177,16 +179,21 @@ class Healer:
     def _retire(self) -> None:
         """End what tritonserver keeps of versions that were replaced: if an instance died with a request, all stay."""
         replaced, now = self._revivals.replaced(), time.monotonic()
-        for pid, watched in self._known.items():
+        for watched in self._known.values():
             stub = watched.stub
-            began, ended = replaced.get((stub.model, stub.version), (0.0, now))
-            if watched.since < began and now - ended >= self._limits_s.get(stub.model, LEFT_S):
+            key = stub.model, stub.version
+            if key not in replaced or watched.retired:
+                continue
+            began, ended = replaced[key]
+            limit_s = self._limits_s.get(stub.model)
+            if watched.since < began and now - ended >= (LEFT_LIMITS * limit_s if limit_s else LEFT_S):
                 self._tell(
-                    f"model '{stub.model}' version {stub.version}: process {pid} was replaced together with one that "
-                    "died, and tritonserver keeps it; it is killed"
+                    f"model '{stub.model}' version {stub.version}: process {stub.pid} was replaced with one that died, "
+                    "and tritonserver keeps it; it is killed"
                 )
-                self._retired.add(pid)
-                _end(pid)
+                watched.retired = True
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(watched.descriptor, signal.SIGKILL)
 
     def _kill(self, reason: str) -> None:
         self._tell(f"{reason}; it is killed")
@@ -194,20 +201,21 @@ class Healer:
 
     def _bury(self) -> None:
         """Find out which processes have died, and how."""
-        ended: list[Stub] = [key.data for key, _ in self._selector.select(0) if key.data is not None]
-        for stub in ended:
-            descriptor = self._known.pop(stub.pid).descriptor
-            self._selector.unregister(descriptor)
-            os.close(descriptor)
+        ended: list[Watched] = [key.data for key, _ in self._selector.select(0) if key.data is not None]
+        for watched in ended:
+            stub = watched.stub
+            del self._known[stub.pid]
+            self._selector.unregister(watched.descriptor)
+            os.close(watched.descriptor)
             self._ends[stub.model, stub.version] = f"its process {stub.pid} {end_of(stub.pid) or 'is gone'}"
         if ended and not self._ended.wait(COLLECTED_WITHIN_S):
-            for stub in ended:
-                if end_of(stub.pid) in (None, IN_ORDER):  # collected, or about to be; if not, it will be missed
+            for watched in ended:
+                if end_of(watched.stub.pid) in (None, IN_ORDER):  # collected, or about to be; else it will be missed
                     continue
-                if stub.pid in self._retired:
-                    self._judged.add(stub.pid)
+                if watched.retired:
+                    self._judged.add(watched.stub.pid)
                 elif self._silent_s == SILENT_S:
-                    self._dead.append(stub)
+                    self._dead.append(watched.stub)
                 else:  # it was never live, and waits for this process in vain
                     self._silent_s = STUCK_START_S
 
@@ -247,7 +255,7 @@ class Healer:
                 with contextlib.suppress(ProcessLookupError):
                     descriptor = os.pidfd_open(stub.pid)
                     self._known[stub.pid] = Watched(descriptor, stub, time.monotonic())
-                    self._selector.register(descriptor, selectors.EVENT_READ, stub)
+                    self._selector.register(descriptor, selectors.EVENT_READ, self._known[stub.pid])
 
     def _miss(self) -> None:
         """Have models revived whose process was gone before it was met."""

@@ -126,13 +126,14 @@ class Revivals:
 
     def _load(self, client: Client, model: str, versions: set[str]) -> None:
         config: dict[str, Any] | None = None
-        try:
-            for version in filter(None, versions):
+        missing = set()
+        for version in filter(None, versions):
+            try:
                 os.utime(self._place.repository / model / version)
-        except FileNotFoundError:  # Triton will say so
-            pass
-        except OSError:
-            config = client.get_model_config(model) | {"metric_tags": {"loaded": str(time.time_ns())}}
+            except FileNotFoundError:  # Triton will say so
+                missing.add(version)
+            except OSError:
+                config = client.get_model_config(model) | {"metric_tags": {"loaded": str(time.time_ns())}}
         loads = {(model, version) for version in versions}
         began = time.monotonic()
         with self._lock:
@@ -143,7 +144,7 @@ class Revivals:
             with self._lock:
                 self._loads -= loads
         with self._lock:
-            self._replaced |= dict.fromkeys(loads, (began, time.monotonic()))
+            self._replaced |= {(model, version): (began, time.monotonic()) for version in versions - missing}
         if not self._ended.is_set():
             self._on_loaded()
 

@@ -1,6 +1,6 @@
 """When tritonserver is started again for what dead processes hold."""
 
-from trident.server.leftovers import MOST_DEAD, REGION_BYTES, reason_to_restart
+from trident.server.uncollected import MOST_DEAD, REGION_BYTES, reason_to_restart
 
 PLENTY = 1000 * REGION_BYTES
 
@@ -17,4 +17,6 @@ def test_dead_processes_may_not_hold_more_than_is_free() -> None:
 
 
 def test_there_may_not_be_too_many_however_much_is_free() -> None:
-    assert str(reason_to_restart(MOST_DEAD + 1, PLENTY)).startswith(f"tritonserver keeps the threads of {MOST_DEAD + 1} processes ")
+    assert str(reason_to_restart(MOST_DEAD + 1, PLENTY)).startswith(
+        f"tritonserver keeps the threads of {MOST_DEAD + 1} processes "
+    )

@@ -19,7 +19,7 @@ def reason_to_restart(dead: int, free_bytes: int) -> str | None:
         held = dead * REGION_BYTES // 2**20
         return f"processes that died hold {held} MiB of shared memory ({SHARED_MEMORY}), more than is free"
     if dead > MOST_DEAD:
-        return f"tritonserver keeps the threads of {dead} processes that died with requests in them"
+        return f"tritonserver keeps the threads of {dead} processes that died"
     return None
 
 
