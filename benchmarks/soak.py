@@ -152,7 +152,9 @@ class Soak:
             fuzzing.send(self._server, stub, next(made), self.counts["bad requests"], findings)
             self._count("bad requests")
             for fault in findings.faults:
-                if self._alive_since > sent - AFTER_DEATH_S or self._dead_since > self._alive_since:
+                if "(no_rows): INTERNAL" in fault:  # and the others of its batch try again
+                    self._count("bad requests that spoiled a batch")
+                elif self._alive_since > sent - AFTER_DEATH_S or self._dead_since > self._alive_since:
                     self._count("bad requests that met a death")
                 else:
                     self._fault(fault)

@@ -167,7 +167,8 @@ class HttpProtocol:
             return
         reason = _reason(answer)
         if reason is not None:
-            kind = Unavailable if is_dead_stub(reason) else ERRORS.get(answer.status, ServerError)
+            passes = answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and is_transient(reason)
+            kind = Unavailable if passes else ERRORS.get(answer.status, ServerError)
         elif answer.body and answer.status not in PROXY_ERRORS:
             content = answer.headers.get("Content-Type") or "no content type"
             raise self.failures.foreign(f"HTTP {answer.status} with {content}")
@@ -181,12 +182,14 @@ class HttpProtocol:
         raise error
 
 
-def is_dead_stub(reason: str) -> bool:
-    """Whether the process of a Python model has died: an INTERNAL error, which passes when it is started anew.
+def is_transient(reason: str) -> bool:
+    """Whether an INTERNAL error passes: the process of a model has died, or another's request spoiled the batch.
 
-    Source: triton-inference-server/python_backend r24.10, src/python_be.cc, ModelInstanceState::SendMessageToStub.
+    A request of shape [0, n] counts as one row when a batch is put together, and as n afterwards; all in it fail.
+    Source: triton-inference-server/python_backend r24.10, src/python_be.cc, SendMessageToStub and ProcessRequests.
     """
-    return "Stub process" in reason and "is not healthy" in reason
+    is_dead = "Stub process" in reason and "is not healthy" in reason
+    return is_dead or ("batch size" in reason and "max allowed is" in reason)
 
 
 def read_infer_body(body: bytes, header_length: str | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

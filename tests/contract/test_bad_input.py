@@ -4,8 +4,10 @@ import http.client
 import json
 import struct
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import numpy as np
 import pytest
 from trident.server.lifecycle import Server
@@ -17,7 +19,10 @@ from trident_client import (
     Prediction,
     RequestTimeout,
     ServerError,
+    Unavailable,
 )
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
 
 
 def _bytes(*values: bytes) -> "np.ndarray[tuple[int, int], np.dtype[np.object_]]":
@@ -119,6 +124,31 @@ def test_texts_that_are_no_strings_are_refused_before_they_are_sent(client: Clie
         client.infer("tiny", "one text")
     with pytest.raises(InvalidRequest, match="surrogates"):
         client.infer("tiny", ["\ud800"])
+
+
+def test_a_request_without_rows_spoils_a_batch_only_until_the_others_try_again(server: Server) -> None:
+    """Triton counts one of shape [0, 4] as one row when it puts a batch together, and as four afterwards."""
+    vandal = pb.ModelInferRequest(model_name="uneven", raw_input_contents=[bytes(16)])
+    vandal.inputs.add(name="x", datatype="INT32", shape=[0, 4])
+
+    def ask(client: Client, rows: int) -> int:
+        return len(client.infer_tensors("uneven", {"x": np.ones((rows, 4), np.int32)})["y"])
+
+    with (
+        Client(server.http_url, timeout_s=20) as patient,
+        Client(server.grpc_url, timeout_s=20, retry=None) as impatient,
+        grpc.insecure_channel(server.grpc_url.removeprefix("grpc://")) as channel,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        first = pool.submit(ask, patient, 1)
+        time.sleep(0.2)  # the model takes half a second; what comes now shares the next batch
+        spoiled = pool.submit(ask, impatient, 5)
+        bad = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer.future(vandal, timeout=20)
+        again = pool.submit(ask, patient, 1)
+        assert (first.result(), again.result()) == (1, 1)
+        with pytest.raises(Unavailable, match=r"batch size 10 for 'uneven_0_0', max allowed is 8"):
+            spoiled.result()
+        assert bad.code() is grpc.StatusCode.INTERNAL
 
 
 def test_strings_that_are_laid_out_wrong_fail_alone(server: Server) -> None:

@@ -27,6 +27,7 @@ from trident_client.http_protocol import HttpAnswer, HttpProtocol
 Code = grpc.StatusCode
 RESTRICTED = "This protocol is restricted, expecting header 'triton-grpc-protocol-admin-key'"
 DEAD_STUB = "Failed to process the request(s) for model 'm_0_0', message: Stub process 'm_0_0' is not healthy."
+SPOILED = "in ensemble 'm', batch size 65 for 'm_model_0_0', max allowed is 64"
 REFUSED = "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Connection refused"
 NO_HOST = "errors resolving nohost:8001: [field:hostname lookup error:address lookup failed for nohost:8001]"
 EXPIRED = (
@@ -56,6 +57,7 @@ def over_grpc(code: Any, details: str | None = "the reason") -> ClientError:
         (NotFound, over_http(404), over_grpc(Code.NOT_FOUND)),
         (Unavailable, over_http(503), over_grpc(Code.UNAVAILABLE, "Exceeds maximum queue size")),
         (Unavailable, over_http(500, f'{{"error":"{DEAD_STUB}"}}'.encode()), over_grpc(Code.INTERNAL, DEAD_STUB)),
+        (Unavailable, over_http(500, f'{{"error":"{SPOILED}"}}'.encode()), over_grpc(Code.INTERNAL, SPOILED)),
         (Forbidden, over_http(403), over_grpc(Code.UNAVAILABLE, RESTRICTED)),
         (Forbidden, over_http(401, b""), over_grpc(Code.UNAUTHENTICATED)),
         (ServerError, over_http(500), over_grpc(Code.INTERNAL)),

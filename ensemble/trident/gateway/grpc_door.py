@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from trident_client.http_protocol import is_transient
 
 from trident.gateway.checks import Malformed, check_grpc
 from trident.gateway.room import NotNow, Room, patience_s
@@ -128,10 +129,12 @@ async def _refuse(error: Malformed | NotNow, context: Any) -> None:
 
 
 async def _fail(error: "grpc.aio.AioRpcError", context: Any) -> None:
-    """End a call as tritonserver did, but for a message that it could not read."""
+    """End a call as tritonserver did, but say so where it is the caller's fault, or passes."""
     code, details = error.code(), (error.details() or "")[:LONGEST]
     if code is grpc.StatusCode.INTERNAL and details == UNREADABLE:
         code = grpc.StatusCode.INVALID_ARGUMENT
+    if code is grpc.StatusCode.INTERNAL and is_transient(details):
+        code = grpc.StatusCode.UNAVAILABLE
     await context.abort(code, details, PUSHBACK if code is grpc.StatusCode.UNAVAILABLE else ())
 
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import aiohttp
 from aiohttp import web
-from trident_client.http_protocol import EITHER_COMPRESSION, HEADER_LENGTH, is_dead_stub
+from trident_client.http_protocol import EITHER_COMPRESSION, HEADER_LENGTH, is_transient
 
 from trident.gateway import room
 from trident.gateway.checks import Malformed, check_http
@@ -155,7 +155,7 @@ def _answer(status: int, content: bytes, headers: dict[str, str]) -> web.Respons
     """Triton's answer, with the status that HTTP has for it."""
     if status in (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED) and UNREADABLE.search(content):
         status = HTTPStatus.BAD_REQUEST
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR and is_dead_stub(content.decode(errors="replace")):
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR and is_transient(content.decode(errors="replace")):
         status = HTTPStatus.SERVICE_UNAVAILABLE
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_S)
