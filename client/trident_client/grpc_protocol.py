@@ -18,7 +18,7 @@ from trident_client.errors import (
     Unavailable,
 )
 from trident_client.failures import Failures, closed, in_one_line
-from trident_client.http_protocol import is_transient
+from trident_client.http_protocol import NOT_OFFERED, is_transient
 from trident_client.protocol import Call
 from trident_client.tensors import Arrays, Parameters, check_model, check_parameters, datatype_of, from_bytes, to_bytes
 
@@ -66,8 +66,10 @@ class GrpcFailures(Failures):
             return closed()
         if code is grpc.StatusCode.UNAVAILABLE:
             return self._unavailable(details)
-        if code is grpc.StatusCode.INTERNAL and is_transient(details):
+        if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.NOT_FOUND) and is_transient(details):
             return Unavailable(details)
+        if code is grpc.StatusCode.UNIMPLEMENTED and details.endswith(NOT_OFFERED):
+            return NotFound(details)
         if details.startswith(("Received http2 header", "Missing :te header")):
             return self.foreign(details)
         return ERRORS.get(code, ServerError)(details)

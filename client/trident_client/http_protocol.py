@@ -45,6 +45,7 @@ PROXY_ERRORS: dict[int, type[ClientError]] = {
     429: Unavailable,
     503: Unavailable,
 }
+NOT_OFFERED = "is not offered here"  # of a call that `trident gateway` does not pass on
 KEY_HEADER = "admin-key"
 HEADER_LENGTH = "Inference-Header-Content-Length"
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
@@ -167,8 +168,7 @@ class HttpProtocol:
             return
         reason = _reason(answer)
         if reason is not None:
-            passes = answer.status == HTTPStatus.INTERNAL_SERVER_ERROR and is_transient(reason)
-            kind = Unavailable if passes else ERRORS.get(answer.status, ServerError)
+            kind = Unavailable if is_transient(reason) else ERRORS.get(answer.status, ServerError)
         elif answer.body and answer.status not in PROXY_ERRORS:
             content = answer.headers.get("Content-Type") or "no content type"
             raise self.failures.foreign(f"HTTP {answer.status} with {content}")
@@ -183,13 +183,15 @@ class HttpProtocol:
 
 
 def is_transient(reason: str) -> bool:
-    """Whether an INTERNAL error passes: the process of a model has died, or another's request spoiled the batch.
+    """Whether an error passes that Triton gives another code than UNAVAILABLE.
 
-    A request of shape [0, n] counts as one row when a batch is put together, and as n afterwards; all in it fail.
-    Source: triton-inference-server/python_backend r24.10, src/python_be.cc, SendMessageToStub and ProcessRequests.
+    The process of a model has died; or another's request spoiled the batch (one of shape [0, n] counts as one row when
+    a batch is put together, and as n afterwards); or a model is unloaded, as all are while a server stops.
+    Source: triton-inference-server/python_backend r24.10, src/python_be.cc, SendMessageToStub and ProcessRequests;
+    core r24.10, src/model_repository_manager/model_lifecycle.cc, GetModel.
     """
-    is_dead = "Stub process" in reason and "is not healthy" in reason
-    return is_dead or ("batch size" in reason and "max allowed is" in reason)
+    marks = (("Stub process", "is not healthy"), ("batch size ", ", max allowed is "), ("has no available versions",))
+    return any(all(mark in reason for mark in both) for both in marks)
 
 
 def read_infer_body(body: bytes, header_length: str | None) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

@@ -2,26 +2,41 @@
 
 import json
 import os
+import re
 import signal
 import sys
 from typing import Annotated
 
 import typer
-from trident_client import TridentError
+from trident_client import Client, ClientError, TridentError
+from trident_client.settings import DEFAULT_URL
 
-from trident.addresses import address
-from trident.options import AnyPort, AsJson, Url
+from trident.addresses import address, running_here
+from trident.options import URL_VARIABLE, AnyPort, AsJson
 from trident.server.limits import allow_connections
 from trident.server.state import server_at
 
 MOST_BYTES = 2**26
+LOOK_S = 2.0
 
 
 def gateway(
-    url: Url = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar=URL_VARIABLE,
+            metavar="URL",
+            help="The server over HTTP, http://HOST:PORT.",
+            show_default="port 8000 here, else the one server that you run",
+        ),
+    ] = None,
     grpc_url: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="The same server over gRPC.", show_default="that of a server that you run"),
+        typer.Option(
+            metavar="URL",
+            help="The same server over gRPC, grpc://HOST:PORT.",
+            show_default="that of a server that you run",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0: everywhere.")] = "127.0.0.1",
     http_port: AnyPort = 8080,
@@ -36,7 +51,7 @@ def gateway(
 
     \b
     trident serve &
-    trident gateway --host 0.0.0.0
+    trident gateway
 
     It passes on inference and questions about models, over HTTP and gRPC, and refuses what a tritonserver does not
     survive, what is laid out wrong, and all administration. Put a proxy with TLS and passwords before it.
@@ -46,18 +61,27 @@ def gateway(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it writes to stderr of itself
     from trident.gateway.running import Place, in_url, run
 
-    upstream = address(url)
-    if not upstream.startswith("http://"):
-        raise TridentError(f"the server is {upstream}; expected http://HOST:PORT, and --grpc-url for the other")
-    place = Place(upstream, _grpc(upstream, grpc_url), host, http_port, grpc_port, max_request_bytes, exit_timeout)
+    http_upstream, grpc_upstream = _upstreams(url, grpc_url)
+    if http_port == grpc_port != 0:
+        raise TridentError(f"--http-port and --grpc-port are both {http_port}; expected two ports")
+    for upstream in (http_upstream, grpc_upstream):
+        if upstream.rpartition("//")[2] in (f"{in_url(host)}:{http_port}", f"{in_url(host)}:{grpc_port}"):
+            raise TridentError(f"the gateway would stand in front of itself: {upstream} is where it listens")
+        _look(upstream)
+    place = Place(
+        *(http_upstream, grpc_upstream.removeprefix("grpc://"), host, http_port, grpc_port),
+        *(max_request_bytes, exit_timeout),
+    )
 
     def opened(http: int, grpc: int) -> None:
         at = in_url(host)
-        urls = {"http_url": f"http://{at}:{http}", "grpc_url": f"grpc://{at}:{grpc}", "server": upstream}
+        urls = {"http_url": f"http://{at}:{http}", "grpc_url": f"grpc://{at}:{grpc}"}
         if as_json:
-            print(json.dumps(urls), flush=True)
+            servers = {"server_http_url": http_upstream, "server_grpc_url": grpc_upstream}
+            print(json.dumps(urls | servers | {"pid": os.getpid()}), flush=True)
         else:
-            print(f"HTTP {urls['http_url']}   gRPC {urls['grpc_url']}   for {upstream}", flush=True)
+            print(f"HTTP {urls['http_url']}   gRPC {urls['grpc_url']}", flush=True)
+            print(f"for  {http_upstream}   and  {grpc_upstream}", flush=True)
         print("Ctrl-C ends it.", file=sys.stderr)
 
     async def until_told() -> None:
@@ -71,12 +95,33 @@ def gateway(
     print("stopped", file=sys.stderr)
 
 
-def _grpc(upstream: str, given: str | None) -> str:
-    """HOST:PORT of the gRPC side."""
-    state = server_at(upstream)
-    if given is None and state is None:
-        raise TridentError(f"{upstream} is no server that you run here; say where it takes gRPC with --grpc-url")
-    found = given or (state.grpc_url if state else "")
-    if not found.startswith("grpc://") or found == "grpc://":
-        raise TridentError(f"--grpc-url is {found}; expected grpc://HOST:PORT")
-    return found.removeprefix("grpc://").rstrip("/")
+def _upstreams(url: str | None, grpc_url: str | None) -> tuple[str, str]:
+    """The server over HTTP and over gRPC, as http://HOST:PORT and grpc://HOST:PORT."""
+    http = address(url).rstrip("/")
+    if not _is_address(http, "http"):
+        raise TridentError(f"the server is {http}; expected http://HOST:PORT, and --grpc-url for the other")
+    state = server_at(http)
+    if grpc_url is None and state is None:
+        if url is None and http == DEFAULT_URL:
+            raise TridentError(
+                f"there is no server: {running_here()}; start one with `trident serve`, or say where one "
+                "is with --url and --grpc-url"
+            )
+        raise TridentError(f"{http} is no server that you run here; say where it takes gRPC with --grpc-url")
+    grpc = (grpc_url or (state.grpc_url if state else "")).rstrip("/")
+    if not _is_address(grpc, "grpc"):
+        raise TridentError(f"--grpc-url is {grpc}; expected grpc://HOST:PORT")
+    return http, grpc
+
+
+def _is_address(url: str, scheme: str) -> bool:
+    return re.fullmatch(rf"{scheme}://(\[[^\]/]+\]|[^:/\[\]]+):\d+", url) is not None
+
+
+def _look(upstream: str) -> None:
+    """Say so if nobody is there yet: it may come, or the URL may be wrong."""
+    try:
+        with Client(upstream, timeout_s=LOOK_S, retry=None) as client:
+            client.is_server_live()
+    except ClientError as error:
+        print(f"not there yet: {error}", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from trident_client import Client, ClientError
+from trident_client import Client, ClientError, NotFound
 from trident_client.settings import without_secrets
 
 from trident.model_table import ModelTable
@@ -84,7 +84,7 @@ def _ask(url: str, timeout_s: float, state: ServerState | None) -> ServerStatus:
     try:
         with Client(url, timeout_s=timeout_s, retry=None) as client:
             live, ready = client.is_server_live(), client.is_server_ready()
-            rows = ModelTable(client).read()
+            rows = [] if _is_gateway(client) else ModelTable(client).read()
             models = sum(row.state == "READY" for row in rows)
             broken = [row for row in rows if row.state not in ("READY", "not loaded") and row.reason != "unloaded"]
             faults = {row.name: row.reason or row.state for row in broken}
@@ -100,6 +100,15 @@ def _ask(url: str, timeout_s: float, state: ServerState | None) -> ServerStatus:
             entry = replace(entry, restarts=told["restarts"])
     trouble = "; ".join(f"{name}: {reason}" if name else reason for name, reason in faults.items())
     return replace(entry, ready=ready and not faults, not_ready=sorted(filter(None, faults)), trouble=trouble)
+
+
+def _is_gateway(client: Client) -> bool:
+    """Whether it is `trident gateway`, which lists no models."""
+    try:
+        client.get_model_repository_index()
+    except NotFound:
+        return True
+    return False
 
 
 def _describe(entry: ServerStatus) -> str:

@@ -449,7 +449,7 @@ def test_a_model_that_disappears_between_two_calls(talk: Talk, protocol: str, se
         try:
             admin.unload_model("identity")
             _wait_until(lambda: not admin.is_model_ready("identity"))
-            message = failure(NotFound, call, "infer_tensors", "identity", X)
+            message = failure(Unavailable, call, "infer_tensors", "identity", X)
             assert "'identity' has no available versions" in message
         finally:
             admin.load_model("identity")

@@ -7,14 +7,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from trident.gateway import grpc_door, room, running
+from trident.gateway import grpc_stream, room, running
 from trident.gateway.room import Room
 from trident.server.lifecycle import Server
 from trident_client import Client, Retry, Unavailable
@@ -24,7 +24,8 @@ from tritonclient.grpc import service_pb2_grpc
 HOST = "127.0.0.1"
 PATIENCE_S = 2.0
 MOST_BYTES = 2**25
-INFER = "/inference.GRPCInferenceService/ModelInfer"
+RECEIVE_ALL = [("grpc.max_receive_message_length", -1)]
+INFER, STREAM = "/inference.GRPCInferenceService/ModelInfer", "/inference.GRPCInferenceService/ModelStreamInfer"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Gateway:
     http: int
     grpc: int
     room: Room
+    whole: int
 
 
 @pytest.fixture
@@ -43,6 +45,7 @@ def gateway(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway
     monkeypatch.setattr(room, "SLOWEST", 2**40)
     monkeypatch.setattr(room, "TOGETHER", 1)
     shared = Room(MOST_BYTES)
+    whole = shared.free
     monkeypatch.setattr(running, "Room", lambda most_bytes: shared)
     place = running.Place(server.http_url, server.grpc_url.removeprefix("grpc://"), HOST, 0, 0, MOST_BYTES, 1.0)
     opened: Future[tuple[asyncio.AbstractEventLoop, int, int]] = Future()
@@ -55,8 +58,8 @@ def gateway(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway
     thread.start()
     loop, http, grpc = opened.result(20)
     try:
-        yield Gateway(http, grpc, shared)
-        until(lambda: shared.free == MOST_BYTES, "something is held for ever")
+        yield Gateway(http, grpc, shared, whole)
+        until(lambda: shared.free == whole, "something is held for ever")
     finally:
         loop.call_soon_threadsafe(closing.set)
         thread.join(20)
@@ -95,18 +98,24 @@ def test_a_body_that_does_not_come_is_not_waited_for(gateway: Gateway) -> None:
     assert ask(gateway) == b"a"
 
 
-def test_a_message_that_does_not_come_is_not_waited_for(gateway: Gateway) -> None:
+@pytest.fixture
+def silent() -> Iterator[Iterator[bytes]]:
+    """Messages that do not come."""
     never = threading.Event()
 
-    def silent() -> Iterator[bytes]:
+    def messages() -> Iterator[bytes]:
         never.wait(20)
         yield b""
 
+    yield messages()
+    never.set()
+
+
+def test_a_message_that_does_not_come_is_not_waited_for(gateway: Gateway, silent: Iterator[bytes]) -> None:
     with grpc.insecure_channel(f"{HOST}:{gateway.grpc}") as channel:
-        call = channel.stream_unary(INFER).future(silent(), timeout=20)
+        call = channel.stream_unary(INFER).future(silent, timeout=20)
         assert call.exception().code() is grpc.StatusCode.UNAVAILABLE
         assert call.exception().details() == "the message takes too long to come"
-        never.set()
         with pytest.raises(grpc.RpcError, match="the call has no message") as caught:
             channel.stream_unary(INFER)(iter([]), timeout=20)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -141,6 +150,36 @@ def echo(size: int) -> pb.ModelInferRequest:
     return message
 
 
+def test_a_stream_that_is_idle_is_ended(gateway: Gateway, silent: Iterator[bytes]) -> None:
+    with grpc.insecure_channel(f"{HOST}:{gateway.grpc}") as channel:
+        answers = channel.stream_stream(STREAM)(silent, timeout=20)
+        with pytest.raises(grpc.RpcError, match="the next message takes too long to come") as caught:
+            next(answers)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_stream_whose_answers_nobody_takes_is_ended(gateway: Gateway) -> None:
+    with grpc.insecure_channel(f"{HOST}:{gateway.grpc}", RECEIVE_ALL) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        answers = stub.ModelStreamInfer(iter([echo(2**22)] * 4), timeout=20)
+        until(lambda: gateway.room.free < gateway.whole - 2**23, "they are not there")
+        until(lambda: gateway.room.free == gateway.whole, "they are held for ever")
+        with pytest.raises(grpc.RpcError, match="the answer takes too long to be taken") as caught:
+            list(answers)
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_callers_who_vanish_hold_nothing_although_their_model_is_at_work(gateway: Gateway) -> None:
+    body = json.dumps({"inputs": [{"name": "x", "datatype": "BYTES", "shape": [1, 1], "data": ["a"]}]}).encode()
+    with ExitStack() as callers:
+        for _ in range(5):
+            callers.enter_context(caller(gateway, head(len(body), "/v2/models/slow/infer") + body))
+        until(lambda: gateway.room.free < gateway.whole - 5 * room.REQUEST_BYTES, "they are not there")
+    began = time.monotonic()
+    until(lambda: gateway.room.free == gateway.whole, "they hold something for ever")
+    assert time.monotonic() - began < 2, "the model was waited for, which takes two seconds for each"
+
+
 def test_streams_hold_nothing_when_their_callers_have_gone(gateway: Gateway) -> None:
     with grpc.insecure_channel(f"{HOST}:{gateway.grpc}") as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -149,8 +188,8 @@ def test_streams_hold_nothing_when_their_callers_have_gone(gateway: Gateway) -> 
             for _ in range(taken):
                 assert next(answers).error_message == ""
             answers.cancel()
-    time.sleep(2 * grpc_door.ROOM_S)  # one more may have waited for its place
-    assert gateway.room.free == MOST_BYTES
+    time.sleep(2 * grpc_stream.ROOM_S)  # one more may have waited for its place
+    assert gateway.room.free == gateway.whole
 
 
 def test_a_body_that_is_announced_as_too_large_is_not_read(gateway: Gateway) -> None:
@@ -167,8 +206,8 @@ def test_an_answer_that_nobody_takes_is_not_held_for_ever(gateway: Gateway) -> N
         idle.connect((HOST, gateway.http))
         idle.sendall(head(len(body)) + body)
         assert idle.recv(9) == b"HTTP/1.1 "
-        assert gateway.room.free < MOST_BYTES - 2**23
-        until(lambda: gateway.room.free == MOST_BYTES, "it is held for ever")
+        assert gateway.room.free < gateway.whole - 2**23
+        until(lambda: gateway.room.free == gateway.whole, "it is held for ever")
         assert _left(idle) < 2**23, "the whole answer was held"
 
 

@@ -165,7 +165,7 @@ def test_the_commands_outside_a_session_are_known(project: Project, tmp_path: Pa
     lines = [line for block in blocks("sh") for line in block.splitlines()]
     serve = "trident serve --model-repository /path/to/your/repository"
     releases = ["trident release spam", "trident rollback spam"]
-    gateway = "trident gateway --host 0.0.0.0"
+    gateway = "trident gateway"
     tune = "trident tune spam --texts data/sms_spam.tsv"
     assert lines == ["make demo", "make test", *releases, tune, serve, INSTALL, gateway]
     assert "-m pytest" in project.make("-n", "test").stdout

@@ -16,6 +16,7 @@ from tritonclient.grpc import service_pb2
 DATATYPES = frozenset(
     "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64 BF16 BYTES".split()  # noqa: SIM905
 )
+KNOWN = ", ".join(sorted(DATATYPES))
 LARGEST = 2**63 - 1  # that fits into an axis
 # Whoever reads a request holds the others up; so much takes a tenth of a second, or half of one if it is made for that.
 MOST_PARTS = 2**19  # values, lists and objects of the JSON; more belong into binary data
@@ -27,7 +28,7 @@ MOST_AXES = 32
 MOST_NAME = 1024  # characters
 # Parameters of a tensor that are refused, and why.
 NOT_OFFERED = {
-    "classification": "tritonserver 24.10 ends when it is asked for on strings; sort the output yourself",
+    "classification": "sort the output yourself",
     "shared_memory_region": "regions are for callers on the server's machine; send the tensor itself",
 }
 # Those of a whole request that are numbers on the wire, and read as such.
@@ -187,7 +188,7 @@ def _check_parameters(name: str, parameters: Iterable[str]) -> None:
 def _check_tensor(name: str, datatype: object, shape: object, most: int) -> None:
     """No tensor has more elements than its request has bytes; Triton would take memory for all that a shape says."""
     if not isinstance(datatype, str) or datatype not in DATATYPES:
-        raise Malformed(f"input '{_short(name)}' has the datatype {_short(datatype)}; expected one of the protocol's")
+        raise Malformed(f"input '{_short(name)}' has the datatype {_short(datatype)}; expected {KNOWN}")
     if isinstance(shape, list) and len(shape) > MOST_AXES:
         raise Malformed(f"input '{_short(name)}' has more than {MOST_AXES} axes")
     if not isinstance(shape, list) or not all(_is_number(axis, LARGEST) for axis in shape):

@@ -1,15 +1,19 @@
-"""The gRPC side: the calls of Triton's service that ask and infer, as bytes; only inference is looked into."""
+"""The gRPC side: the calls of Triton's service that ask and infer, as bytes; only inference is looked into.
+
+All are served as streams, whatever their kind: the wire is the same, and only so a time limit can be set to a message
+that comes, and to an answer that is to be taken.
+"""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-from trident_client.http_protocol import is_transient
+from trident_client.http_protocol import NOT_OFFERED, is_transient
 
 from trident.gateway.checks import Malformed, check_grpc
-from trident.gateway.room import NotNow, Room, patience_s
+from trident.gateway.grpc_stream import Stream
+from trident.gateway.room import NotNow, Room, Share, patience_s
 
 SERVICE = "/inference.GRPCInferenceService/"
 INFER, STREAM = f"{SERVICE}ModelInfer", f"{SERVICE}ModelStreamInfer"
@@ -20,15 +24,16 @@ QUESTIONS = frozenset(
         "/grpc.health.v1.Health/Check",
     }
 )
+PASSING = (grpc.StatusCode.INTERNAL, grpc.StatusCode.NOT_FOUND)  # of which some are for a moment
+AWAY = ("failed to connect to all addresses", "errors resolving ", "DNS resolution failed")  # gRPC's own words
 UNREADABLE = "Unable to parse request"  # what gRPC itself says for a server, with INTERNAL
 LONGEST = 4000  # characters of a reason, which may hold a name that the caller sent; callers take some 8 KB
-UNDER_WAY = 16  # requests of a stream without an answer: tritonserver itself would take in all that are sent
-ROOM_S = 1.0  # that the next one waits at most
 RETRY_MS = "1000"
 # What gRPC has in place of Retry-After. Source: gRPC proposal A6, "Pushback".
 PUSHBACK = (("grpc-retry-pushback-ms", RETRY_MS),)
 
-Unary = Callable[[AsyncIterator[bytes], Any], Awaitable[bytes]]
+Answer = Callable[[Any, Any], Awaitable[None]]
+Serve = Callable[[Any, Share], Awaitable[None]]
 
 
 class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no types
@@ -50,30 +55,38 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
         """What answers a call."""
         method = details.method
         if method == STREAM:
-            return grpc.stream_stream_rpc_method_handler(self._stream())
+            return grpc.stream_stream_rpc_method_handler(self._explained(self._stream()))
         if method == INFER or method in QUESTIONS:
-            return grpc.stream_unary_rpc_method_handler(self._unary(method))
-        return grpc.stream_unary_rpc_method_handler(_not_offered(method))
+            return grpc.stream_stream_rpc_method_handler(self._explained(self._unary(method)))
+        return grpc.stream_stream_rpc_method_handler(_not_offered(method))
 
-    def _unary(self, method: str) -> Unary:
-        """A call of one message. It is read as a stream, since grpc would wait for the message for ever."""
-        call = self._channel.unary_unary(method)
-
-        async def answer(_: AsyncIterator[bytes], context: Any) -> bytes:
-            with self._room.share() as share:
-                try:
-                    message = await self._read(context)
-                    share.take(len(message))
-                    if method == INFER:
-                        check_grpc(message)
-                    found: bytes = await call(message, timeout=context.time_remaining())
-                except (Malformed, NotNow) as error:
-                    await _refuse(error, context)
-                except grpc.aio.AioRpcError as error:
-                    await _fail(error, context)
-            return found
+    def _explained(self, serve: Serve) -> Answer:
+        async def answer(_: Any, context: Any) -> None:
+            try:
+                with self._room.share() as share:
+                    await serve(context, share)
+            except Malformed as error:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            except NotNow as error:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error), PUSHBACK)
+            except grpc.aio.AioRpcError as error:
+                await _fail(error, context)
 
         return answer
+
+    def _unary(self, method: str) -> Serve:
+        call = self._channel.unary_unary(method)
+
+        async def serve(context: Any, share: Share) -> None:
+            message = await self._read(context)
+            share.take(len(message))
+            if method == INFER:
+                check_grpc(message)
+            answer = await call(message, timeout=context.time_remaining())
+            share.add(len(answer))
+            await write(context, answer)
+
+        return serve
 
     async def _read(self, context: Any) -> bytes:
         try:
@@ -84,48 +97,34 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
             raise Malformed("the call has no message")
         return message
 
-    def _stream(self) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+    def _stream(self) -> Serve:
         call = self._channel.stream_stream(STREAM)
 
-        async def checked(messages: AsyncIterator[bytes], stream: _Stream) -> AsyncIterator[bytes]:
-            async for message in messages:
-                with contextlib.suppress(asyncio.TimeoutError):  # a decoupled model may answer nothing
-                    await asyncio.wait_for(stream.places.acquire(), ROOM_S)
-                try:
-                    with self._room.share() as share:
-                        share.take(len(message))
-                        check_grpc(message)
-                        yield message  # until tritonserver has it
-                except (Malformed, NotNow) as error:
-                    stream.fault = error
-                    return
-
-        async def answers(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-            stream = _Stream()
+        async def serve(context: Any, share: Share) -> None:
+            stream = Stream(context, share, self._patience_s)
+            answers = call(stream.requests(), timeout=context.time_remaining())
             try:
-                async for message in call(checked(messages, stream), timeout=context.time_remaining()):
-                    yield message  # waits for a caller who does not read
-                    stream.places.release()
-            except grpc.aio.AioRpcError as error:
-                await _fail(error, context)
-            if stream.fault:  # those before it have their answers
-                await _refuse(stream.fault, context)
+                async for answer in answers:
+                    with stream.taking():
+                        await write(context, answer)
+            finally:
+                answers.cancel()
+                stream.close()
+            stream.check()
 
-        return answers
-
-
-class _Stream:
-    """What is under way of one, and what ended it."""
-
-    def __init__(self) -> None:
-        self.places = asyncio.Semaphore(UNDER_WAY)
-        self.fault: Malformed | NotNow | None = None
+        return serve
 
 
-async def _refuse(error: Malformed | NotNow, context: Any) -> None:
-    if isinstance(error, NotNow):
-        await context.abort(grpc.StatusCode.UNAVAILABLE, str(error), PUSHBACK)
-    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+async def write(context: Any, answer: bytes) -> None:
+    """Have an answer taken.
+
+    Raises:
+        NotNow: its caller does not.
+    """
+    try:
+        await asyncio.wait_for(context.write(answer), patience_s(len(answer)))
+    except asyncio.TimeoutError:
+        raise NotNow("the answer takes too long to be taken") from None
 
 
 async def _fail(error: "grpc.aio.AioRpcError", context: Any) -> None:
@@ -133,14 +132,15 @@ async def _fail(error: "grpc.aio.AioRpcError", context: Any) -> None:
     code, details = error.code(), (error.details() or "")[:LONGEST]
     if code is grpc.StatusCode.INTERNAL and details == UNREADABLE:
         code = grpc.StatusCode.INVALID_ARGUMENT
-    if code is grpc.StatusCode.INTERNAL and is_transient(details):
+    if code in PASSING and is_transient(details):
         code = grpc.StatusCode.UNAVAILABLE
+    if code is grpc.StatusCode.UNAVAILABLE and details.startswith(AWAY):
+        details = "tritonserver does not answer; it may be starting"  # and where it is, is no business of callers
     await context.abort(code, details, PUSHBACK if code is grpc.StatusCode.UNAVAILABLE else ())
 
 
-def _not_offered(method: str) -> Unary:
-    async def refuse(_: AsyncIterator[bytes], context: Any) -> bytes:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not offered here")
-        return b""
+def _not_offered(method: str) -> Answer:
+    async def refuse(_: Any, context: Any) -> None:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{method} {NOT_OFFERED}")
 
     return refuse

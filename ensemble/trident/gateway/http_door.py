@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import aiohttp
 from aiohttp import web
-from trident_client.http_protocol import EITHER_COMPRESSION, HEADER_LENGTH, is_transient
+from trident_client.http_protocol import EITHER_COMPRESSION, HEADER_LENGTH, NOT_OFFERED, is_transient
 
 from trident.gateway import room
 from trident.gateway.checks import Malformed, check_http
@@ -32,8 +32,11 @@ QUESTIONS = (
 )
 INFERENCE = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
 # How tritonserver's front says, with 500 or 501, that it cannot read a request: the caller's fault all the same.
+PASSING = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_FOUND)  # of which some are for a moment
+IDLE_S = 1.0  # of a connection to tritonserver, which waits for all to close when it stops
 UNREADABLE = re.compile(rb"failed to parse the request JSON|Unable to parse |not found in the JSON")
 
+SHARE = web.RequestKey("share", Share)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -64,22 +67,19 @@ class HttpDoor:
 
     @web.middleware
     async def _bounded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Sends answers, since aiohttp itself would hold one for ever that its caller does not take."""
-        answer = await handler(request)
-        with self._room.share() as share:
-            share.add(answer.content_length or 0)
-            if not request.content.is_eof():
-                answer.force_close()
-            try:
-                await asyncio.wait_for(_send(answer, request), room.patience_s(answer.content_length or 0))
-            except asyncio.TimeoutError:
-                if request.transport is not None:
-                    request.transport.abort()
-            return answer
+        """Counts what a request holds, and sends the answer: aiohttp would hold one for ever that is not taken."""
+        try:
+            with self._room.share() as request[SHARE]:
+                answer = await handler(request)
+                request[SHARE].add(answer.content_length or 0)
+                await _send(answer, request)
+                return answer
+        except NotNow as error:
+            return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
     async def _connected(self, _: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN202 - aiohttp's to say
         # No limit and no timeout of ours: how many wait, and how long, is the services' and the callers' to say.
-        connector = aiohttp.TCPConnector(limit=0)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
             self._session = session
             yield
@@ -91,17 +91,15 @@ class HttpDoor:
         encoding = request.headers.get("Content-Encoding", "")
         if encoding.strip().lower() not in (*PLAIN, *PACKED):
             return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Encoding is {encoding!a}; use gzip or deflate")
-        with self._room.share() as share:
-            body = await self._received(request, share)
-            if encoding.strip().lower() not in PLAIN:
-                body = self._unpacked(body, share)
-            check_http(body, request.headers.get(HEADER_LENGTH))
-            return await self._pass(request, body)
+        body = await self._received(request)
+        if encoding.strip().lower() not in PLAIN:
+            body = self._unpacked(body, request[SHARE])
+        check_http(body, request.headers.get(HEADER_LENGTH))
+        return await self._pass(request, body)
 
-    async def _received(self, request: web.Request, share: Share) -> bytes:
-        announced = request.content_length or 0
-        if announced > self._most_bytes:
-            raise web.HTTPRequestEntityTooLarge(self._most_bytes, announced)
+    async def _received(self, request: web.Request) -> bytes:
+        if (request.content_length or 0) > self._most_bytes:
+            raise self._too_large()
         body, loop = bytearray(), asyncio.get_running_loop()
         began = loop.time()
         while True:
@@ -109,10 +107,10 @@ class HttpDoor:
             piece = await asyncio.wait_for(request.content.readany(), patience)
             if not piece:
                 return bytes(body)
-            share.take(len(piece))
+            request[SHARE].take(len(piece))
             body += piece
             if len(body) > self._most_bytes:
-                raise web.HTTPRequestEntityTooLarge(self._most_bytes, len(body))
+                raise self._too_large()
 
     def _unpacked(self, body: bytes, share: Share) -> bytes:
         """Not by aiohttp, which writes a traceback for each body that cannot be."""
@@ -122,12 +120,16 @@ class HttpDoor:
         except zlib.error as error:
             raise Malformed(f"the body is not what its Content-Encoding says: {error}") from None
         if len(found) > self._most_bytes:
-            raise web.HTTPRequestEntityTooLarge(self._most_bytes, len(found))
+            raise self._too_large()
         if not unpacking.eof or unpacking.unused_data:
             raise Malformed("the body is not what its Content-Encoding says: it has another end")
         share.add(-len(body))
         share.take(len(found))
         return found
+
+    def _too_large(self) -> web.HTTPRequestEntityTooLarge:
+        text = f"the request has more bytes than this gateway takes, unpacked: {self._most_bytes:,}"
+        return web.HTTPRequestEntityTooLarge(self._most_bytes, 0, text=text)
 
     async def _pass(self, request: web.Request, body: bytes | None) -> web.Response:
         headers = {name: request.headers[name] for name in PASSED if name in request.headers}
@@ -137,6 +139,8 @@ class HttpDoor:
         try:
             async with self._session.request(request.method, url, data=data, headers=headers) as answer:
                 content = await answer.read()
+                if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:  # it may be stopping, and wait for this connection
+                    answer.close()
         except aiohttp.ClientConnectorError:
             return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "tritonserver does not answer; it may be starting")
         except (aiohttp.ClientError, OSError):
@@ -147,6 +151,17 @@ class HttpDoor:
 
 
 async def _send(answer: web.StreamResponse, request: web.Request) -> None:
+    answer.headers["Server"] = "Trident"
+    if not request.content.is_eof():
+        answer.force_close()
+    try:
+        await asyncio.wait_for(_written(answer, request), room.patience_s(answer.content_length or 0))
+    except asyncio.TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+
+
+async def _written(answer: web.StreamResponse, request: web.Request) -> None:
     await answer.prepare(request)
     await answer.write_eof()
 
@@ -155,7 +170,7 @@ def _answer(status: int, content: bytes, headers: dict[str, str]) -> web.Respons
     """Triton's answer, with the status that HTTP has for it."""
     if status in (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_IMPLEMENTED) and UNREADABLE.search(content):
         status = HTTPStatus.BAD_REQUEST
-    if status == HTTPStatus.INTERNAL_SERVER_ERROR and is_transient(content.decode(errors="replace")):
+    if status in PASSING and is_transient(content.decode(errors="replace")):
         status = HTTPStatus.SERVICE_UNAVAILABLE
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_S)
@@ -181,8 +196,8 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
     except asyncio.TimeoutError:
         return _refusal(HTTPStatus.REQUEST_TIMEOUT, "the body takes too long to come")
     except web.HTTPRequestEntityTooLarge as error:
-        return _refusal(error.status, f"{error.text}; the gateway takes no larger ones (--max-request-bytes)")
+        return _refusal(error.status, str(error.text))
     except web.RequestPayloadError:
         return _refusal(HTTPStatus.BAD_REQUEST, "the body is not sent as HTTP says")
     except web.HTTPException as error:
-        return _refusal(error.status, f"{request.method} {request.path!a} is not offered here: {error.reason}")
+        return _refusal(error.status, f"{request.method} {request.path!a} {NOT_OFFERED}")

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 TOGETHER = 16  # of the largest requests may be under way at a time
+LEAST_BYTES = 2**22  # that the largest counts for
+REQUEST_BYTES = 2**16  # that each costs besides its own: descriptors, tasks, buffers
 PATIENCE_S = 30.0  # for a caller who sends or takes nothing
 SLOWEST = 2**18  # bytes a second, of one who does
 
@@ -13,12 +15,13 @@ class NotNow(Exception):
 
 
 class Share:
-    """What one request holds of a `Room`."""
+    """What one request, or stream of them, holds of a `Room`."""
 
     def __init__(self, room: "Room") -> None:
         """Nothing yet."""
-        self.size = 0
+        self._size = 0
         self._room = room
+        self._closed = False
 
     def take(self, size: int) -> None:
         """Have some bytes more.
@@ -26,14 +29,19 @@ class Share:
         Raises:
             NotNow: there are none.
         """
-        if size > self._room.free:
+        if size > self._room.free or self._closed:
             raise NotNow("the gateway holds as many bytes of requests as it may; come again")
         self.add(size)
 
     def add(self, size: int) -> None:
         """Have some bytes more that are there already, as those of an answer; or fewer."""
-        self.size += size
+        self._size += size
         self._room.free -= size
+
+    def close(self) -> None:
+        """Give all back, for good."""
+        self.add(-self._size)
+        self._closed = True
 
 
 class Room:
@@ -49,16 +57,21 @@ class Room:
         Args:
             most_bytes: of one request.
         """
-        self.free = TOGETHER * most_bytes
+        self.free = TOGETHER * max(most_bytes, LEAST_BYTES)
 
     @contextmanager
     def share(self) -> Iterator[Share]:
-        """Yields what a request holds; all is given back in the end."""
+        """Yields what a request holds; all is given back in the end.
+
+        Raises:
+            NotNow: there is no room for any.
+        """
         share = Share(self)
+        share.take(REQUEST_BYTES)
         try:
             yield share
         finally:
-            share.add(-share.size)
+            share.close()
 
 
 def patience_s(size: int) -> float:

@@ -1,22 +1,25 @@
 """Opens both doors, and closes them when what is under way is done."""
 
 import asyncio
-import logging
+import contextlib
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 from trident_client import TridentError
 
 from trident.gateway.grpc_door import GrpcDoor
 from trident.gateway.http_door import HttpDoor
+from trident.gateway.logs import open_log
 from trident.gateway.room import Room
 
 UNLIMITED = -1
+BACK_MS = 500  # after which a tritonserver that is back has been tried
+MOST_CALLS = 128  # of a connection over gRPC
 IDLE_S = 75.0  # of a connection over HTTP, also in the middle of a request's head
-CALLERS_FAULTS = (HttpProcessingError, web.RequestPayloadError, ConnectionError, TimeoutError)
+AT_ONCE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -54,38 +57,18 @@ async def run(place: Place, opened: Callable[[int, int], None], closing: asyncio
         TridentError: a port cannot be had.
     """
     room = Room(place.most_bytes)
-    application = HttpDoor(place.http_upstream, place.most_bytes, room).application()
-    runner = web.AppRunner(
-        application,
-        access_log=None,
-        logger=_log(),
-        auto_decompress=False,
-        shutdown_timeout=place.exit_timeout_s,
-        keepalive_timeout=IDLE_S,
-    )
+    runner = _runner(HttpDoor(place.http_upstream, place.most_bytes, room), place)
     await runner.setup()
-    options = [("grpc.max_send_message_length", UNLIMITED), ("grpc.max_receive_message_length", UNLIMITED)]
-    limits = [("grpc.max_send_message_length", UNLIMITED), ("grpc.max_receive_message_length", place.most_bytes)]
-    async with grpc.aio.insecure_channel(place.grpc_upstream, options) as channel:
-        server = grpc.aio.server(
-            handlers=[GrpcDoor(channel, place.most_bytes, room)], options=[*limits, ("grpc.so_reuseport", 0)]
-        )
+    async with grpc.aio.insecure_channel(place.grpc_upstream, _upstream_options()) as channel:
+        server = grpc.aio.server(handlers=[GrpcDoor(channel, place.most_bytes, room)], options=_options(place))
         try:
             grpc_port = _listen(server, place)
-            site = web.TCPSite(runner, place.host, place.http_port)
-            await _started(site, place)
+            await _started(web.TCPSite(runner, place.host, place.http_port), place)
             await server.start()
             opened(runner.addresses[0][1], grpc_port)
             await closing.wait()
         finally:
-            await asyncio.gather(server.stop(place.exit_timeout_s), runner.cleanup())
-
-
-def _log() -> logging.Logger:
-    """Errors of ours, on stderr; aiohttp would add a traceback for each caller who vanishes or sends no HTTP."""
-    log = logging.getLogger("trident.gateway")
-    log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], CALLERS_FAULTS)))
-    return log
+            await asyncio.gather(server.stop(place.exit_timeout_s), _stop(runner, place))
 
 
 def in_url(host: str) -> str:
@@ -93,20 +76,64 @@ def in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _runner(door: HttpDoor, place: Place) -> web.AppRunner:
+    return web.AppRunner(
+        door.application(),
+        access_log=None,
+        logger=open_log(),
+        auto_decompress=False,
+        handler_cancellation=True,  # a caller who vanished holds nothing
+        keepalive_timeout=IDLE_S,
+        shutdown_timeout=max(place.exit_timeout_s, AT_ONCE_S),  # 0 would be no limit
+    )
+
+
+async def _stop(runner: web.AppRunner, place: Place) -> None:
+    """Not left to aiohttp, which waits for its connections twice."""
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(runner.cleanup(), place.exit_timeout_s + 2 * AT_ONCE_S)
+
+
+def _upstream_options() -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_send_message_length", UNLIMITED),
+        ("grpc.max_receive_message_length", UNLIMITED),
+        *((f"grpc.{which}_reconnect_backoff_ms", BACK_MS) for which in ("initial", "min", "max")),
+    ]
+
+
+def _options(place: Place) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_send_message_length", UNLIMITED),
+        ("grpc.max_receive_message_length", place.most_bytes),
+        ("grpc.max_concurrent_streams", MOST_CALLS),
+        ("grpc.so_reuseport", 0),
+    ]
+
+
 def _listen(server: "grpc.aio.Server", place: Place) -> int:
     try:
         return int(server.add_insecure_port(f"{in_url(place.host)}:{place.grpc_port}"))
     except RuntimeError:
-        raise TridentError(
-            f"cannot listen at {place.host}:{place.grpc_port}; choose others with --host and --grpc-port"
-        ) from None
+        raise _cannot_listen(place, place.grpc_port, "--grpc-port", _reason(place)) from None
 
 
 async def _started(site: web.TCPSite, place: Place) -> None:
     try:
         await site.start()
     except OSError as error:
-        raise TridentError(
-            f"cannot listen at {place.host}:{place.http_port}: {error.strerror}; "
-            "choose others with --host and --http-port"
-        ) from None
+        raise _cannot_listen(place, place.http_port, "--http-port", error.strerror or str(error)) from None
+
+
+def _reason(place: Place) -> str:
+    """What gRPC does not say."""
+    try:
+        family, *_, address = socket.getaddrinfo(place.host, place.grpc_port, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address[:2], family=family).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return "gRPC does not say why"
+
+
+def _cannot_listen(place: Place, port: int, option: str, reason: str) -> TridentError:
+    return TridentError(f"cannot listen at {place.host}:{port}: {reason}; choose others with --host and {option}")
