@@ -158,15 +158,13 @@ def test_a_stream_that_is_idle_is_ended(gateway: Gateway, silent: Iterator[bytes
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-def test_a_stream_whose_answers_nobody_takes_is_ended(gateway: Gateway) -> None:
+def test_a_stream_whose_answers_nobody_takes_holds_nothing(gateway: Gateway) -> None:
     with grpc.insecure_channel(f"{HOST}:{gateway.grpc}", RECEIVE_ALL) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         answers = stub.ModelStreamInfer(iter([echo(2**22)] * 4), timeout=20)
-        until(lambda: gateway.room.free < gateway.whole - 2**23, "they are not there")
+        until(lambda: gateway.room.free < gateway.whole - 2**22, "they are not there")
         until(lambda: gateway.room.free == gateway.whole, "they are held for ever")
-        with pytest.raises(grpc.RpcError, match="the answer takes too long to be taken") as caught:
-            list(answers)
-    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        answers.cancel()
 
 
 def test_callers_who_vanish_hold_nothing_although_their_model_is_at_work(gateway: Gateway) -> None:

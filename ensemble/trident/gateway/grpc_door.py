@@ -116,15 +116,14 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
 
 
 async def write(context: Any, answer: bytes) -> None:
-    """Have an answer taken.
+    """Have an answer taken; a call whose caller does not take it is over.
 
-    Raises:
-        NotNow: its caller does not.
+    grpc.aio cannot tell him so while it waits for him: he learns it when his connection ends (`running.AGE_MS`).
     """
     try:
         await asyncio.wait_for(context.write(answer), patience_s(len(answer)))
     except asyncio.TimeoutError:
-        raise NotNow("the answer takes too long to be taken") from None
+        raise asyncio.CancelledError from None
 
 
 async def _fail(error: "grpc.aio.AioRpcError", context: Any) -> None:

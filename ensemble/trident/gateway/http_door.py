@@ -106,11 +106,14 @@ class HttpDoor:
             patience = min(room.PATIENCE_S, began + room.patience_s(len(body)) - loop.time())
             piece = await asyncio.wait_for(request.content.readany(), patience)
             if not piece:
-                return bytes(body)
+                break
             request[SHARE].take(len(piece))
             body += piece
             if len(body) > self._most_bytes:
                 raise self._too_large()
+        if request.transport is None:  # a cancellation that comes together with the body is lost in `wait_for`
+            raise ConnectionResetError("the caller is gone")
+        return bytes(body)
 
     def _unpacked(self, body: bytes, share: Share) -> bytes:
         """Not by aiohttp, which writes a traceback for each body that cannot be."""

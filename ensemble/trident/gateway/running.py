@@ -18,6 +18,8 @@ from trident.gateway.room import Room
 UNLIMITED = -1
 BACK_MS = 500  # after which a tritonserver that is back has been tried
 MOST_CALLS = 128  # of a connection over gRPC
+# Of such a connection, and what the calls have then: only its end frees what a caller does not take.
+AGE_MS, LAST_CALLS_MS = 600_000, 300_000
 IDLE_S = 75.0  # of a connection over HTTP, also in the middle of a request's head
 AT_ONCE_S = 0.5
 
@@ -107,6 +109,8 @@ def _options(place: Place) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", UNLIMITED),
         ("grpc.max_receive_message_length", place.most_bytes),
         ("grpc.max_concurrent_streams", MOST_CALLS),
+        ("grpc.max_connection_age_ms", AGE_MS),
+        ("grpc.max_connection_age_grace_ms", LAST_CALLS_MS),
         ("grpc.so_reuseport", 0),
     ]
 
