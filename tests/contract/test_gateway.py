@@ -244,6 +244,18 @@ def test_a_question_for_the_head_of_an_answer_is_refused(gateway: Gateway) -> No
     assert (head.split(b"\r\n")[0], body) == (b"HTTP/1.1 405 Method Not Allowed", b"")
 
 
+def test_administration_is_not_found_over_either_protocol(client: Client) -> None:
+    with pytest.raises(NotFound, match="is not offered here"):
+        client.get_model_repository_index()
+
+
+def test_status_takes_it_for_ready_although_it_lists_no_models(gateway: Gateway, trident: RunTrident) -> None:
+    for url in (gateway.http_url, gateway.grpc_url):
+        result = trident("status", "--url", url, "--json")
+        (entry,) = json.loads(result.stdout)
+        assert (result.returncode, entry["ready"], entry["models"]) == (0, True, 0)
+
+
 def test_administration_is_not_offered_over_grpc(gateway: Gateway) -> None:
     with grpc.insecure_channel(gateway.grpc_url.removeprefix("grpc://")) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -255,11 +267,11 @@ def test_administration_is_not_offered_over_grpc(gateway: Gateway) -> None:
 def test_a_request_of_more_bytes_than_the_limit_is_refused_also_when_it_is_packed(
     gateway: Gateway, client: Client
 ) -> None:
-    with pytest.raises((InvalidRequest, Unavailable), match=r"2097152|larger than max"):
+    with pytest.raises((InvalidRequest, Unavailable), match=r"2,097,152 bytes|larger than max"):
         client.infer_tensors("tiny", {"text": np.array([[b"a" * MOST_BYTES]], object)})
     path = "/v2/models/tiny/infer"
     status, _, said = ask(gateway, "POST", path, gzip.compress(document("a" * MOST_BYTES)), Content_Encoding="gzip")
-    assert (status, "--max-request-bytes" in said["error"]) == (413, True)
+    assert (status, "more than 2,097,152 bytes, unpacked" in said["error"]) == (413, True)
     assert ask(gateway, "POST", path, gzip.compress(document()), Content_Encoding="gzip")[0] == 200
     for wrong in (document(), gzip.compress(document())[:-1], gzip.compress(document()) + b"a"):
         status, _, said = ask(gateway, "POST", path, wrong, Content_Encoding="gzip")
@@ -344,7 +356,11 @@ def test_it_says_what_it_cannot_do(trident: RunTrident, guarded: Server, gateway
     for options, said in (
         (("--url", "http://127.0.0.1:1"), "say where it takes gRPC with --grpc-url"),
         (("--url", guarded.grpc_url), "expected http://HOST:PORT"),
+        (("--url", f"{guarded.http_url}/v2"), "expected http://HOST:PORT"),
         (("--url", guarded.http_url, "--grpc-url", "nonsense"), "expected grpc://HOST:PORT"),
+        (("--url", guarded.http_url, "--http-port", "7", "--grpc-port", "7"), "are both 7; expected two ports"),
+        (("--url", guarded.http_url, "--http-port", guarded.http_url.rpartition(":")[2]), "in front of itself"),
+        (("--url", guarded.http_url, "--http-port", "0", "--host", "198.51.100.1"), "Cannot assign requested address"),
         (("--url", guarded.http_url, "--grpc-port", "0", "--http-port", str(gateway.http_port)), "--http-port"),
         (
             ("--url", guarded.http_url, "--http-port", "0", "--grpc-port", gateway.grpc_url.rpartition(":")[2]),

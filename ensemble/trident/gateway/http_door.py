@@ -131,7 +131,7 @@ class HttpDoor:
         return found
 
     def _too_large(self) -> web.HTTPRequestEntityTooLarge:
-        text = f"the request has more bytes than this gateway takes, unpacked: {self._most_bytes:,}"
+        text = f"the request has more than {self._most_bytes:,} bytes, unpacked; this gateway takes no larger ones"
         return web.HTTPRequestEntityTooLarge(self._most_bytes, 0, text=text)
 
     async def _pass(self, request: web.Request, body: bytes | None) -> web.Response:
