@@ -86,7 +86,7 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Marked:
 
 @pytest.fixture(scope="module")
 def server(marked: Marked) -> Iterator[Server]:
-    with Server(marked.repository, http_port=0, grpc_port=0, metrics_port=0) as running:
+    with Server(marked.repository, http_port=0, grpc_port=0, metrics_port=0, exit_timeout_s=5) as running:
         yield running
     assert leftovers(running) == []
 
