@@ -18,6 +18,7 @@ from trident.server.state import server_at
 
 MOST_BYTES = 2**26
 LOOK_S = 2.0
+EVERYWHERE, LOOPBACK = {"0.0.0.0", "::"}, {"127.0.0.1", "localhost", "[::1]"}  # noqa: S104
 
 
 def gateway(
@@ -65,7 +66,7 @@ def gateway(
     if http_port == grpc_port != 0:
         raise TridentError(f"--http-port and --grpc-port are both {http_port}; expected two ports")
     for upstream in (http_upstream, grpc_upstream):
-        if upstream.rpartition("//")[2] in (f"{in_url(host)}:{http_port}", f"{in_url(host)}:{grpc_port}"):
+        if _is_here(upstream, host, (http_port, grpc_port)):
             raise TridentError(f"the gateway would stand in front of itself: {upstream} is where it listens")
         _look(upstream)
     place = Place(
@@ -116,6 +117,12 @@ def _upstreams(url: str | None, grpc_url: str | None) -> tuple[str, str]:
 
 def _is_address(url: str, scheme: str) -> bool:
     return re.fullmatch(rf"{scheme}://(\[[^\]/]+\]|[^:/\[\]]+):\d+", url) is not None
+
+
+def _is_here(url: str, host: str, ports: tuple[int, int]) -> bool:
+    name, _, port = url.rpartition("//")[2].rpartition(":")
+    names = {host, f"[{host}]"} | (LOOPBACK if host in EVERYWHERE | LOOPBACK else set())
+    return name in names and int(port) in ports
 
 
 def _look(upstream: str) -> None:

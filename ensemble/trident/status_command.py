@@ -25,7 +25,7 @@ class ServerStatus:
         url: where it was asked.
         live: whether it answers.
         ready: whether all its models can serve.
-        models: loaded and ready.
+        models: loaded and ready; None if it does not say, as `trident gateway`.
         not_ready: the models that should serve and do not.
         trouble: why it is not ready, if that is known.
         pid: of its supervisor; None if it is not one of this user's on this machine.
@@ -37,7 +37,7 @@ class ServerStatus:
     url: str
     live: bool
     ready: bool
-    models: int
+    models: int | None
     not_ready: list[str]
     trouble: str
     pid: int | None = None
@@ -79,13 +79,14 @@ def _ask(url: str, timeout_s: float, state: ServerState | None) -> ServerStatus:
     from trident.server.health import read_health
 
     live = ready = False
-    models = 0
+    models: int | None = 0
     faults: dict[str, str] = {}
     try:
         with Client(url, timeout_s=timeout_s, retry=None) as client:
             live, ready = client.is_server_live(), client.is_server_ready()
-            rows = [] if _is_gateway(client) else ModelTable(client).read()
-            models = sum(row.state == "READY" for row in rows)
+            is_listed = _lists_models(client)
+            rows = ModelTable(client).read() if is_listed else []
+            models = sum(row.state == "READY" for row in rows) if is_listed else None
             broken = [row for row in rows if row.state not in ("READY", "not loaded") and row.reason != "unloaded"]
             faults = {row.name: row.reason or row.state for row in broken}
     except ClientError as error:
@@ -102,18 +103,18 @@ def _ask(url: str, timeout_s: float, state: ServerState | None) -> ServerStatus:
     return replace(entry, ready=ready and not faults, not_ready=sorted(filter(None, faults)), trouble=trouble)
 
 
-def _is_gateway(client: Client) -> bool:
-    """Whether it is `trident gateway`, which lists no models."""
+def _lists_models(client: Client) -> bool:
+    """As all do but `trident gateway`."""
     try:
         client.get_model_repository_index()
     except NotFound:
-        return True
-    return False
+        return False
+    return True
 
 
 def _describe(entry: ServerStatus) -> str:
     state = "[green]ready[/]" if entry.ready else "[yellow]live, not ready[/]" if entry.live else "[red]no answer[/]"
-    lines = [f"{entry.url}  {state}" + (f", {entry.models} models" if entry.live else "")]
+    lines = [f"{entry.url}  {state}" + (f", {entry.models} models" if entry.live and entry.models is not None else "")]
     if entry.trouble:
         lines.append(f"  {escape(printable(entry.trouble))}")
     if entry.restarts:

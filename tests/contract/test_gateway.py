@@ -253,7 +253,7 @@ def test_status_takes_it_for_ready_although_it_lists_no_models(gateway: Gateway,
     for url in (gateway.http_url, gateway.grpc_url):
         result = trident("status", "--url", url, "--json")
         (entry,) = json.loads(result.stdout)
-        assert (result.returncode, entry["ready"], entry["models"]) == (0, True, 0)
+        assert (result.returncode, entry["ready"], entry["models"]) == (0, True, None)
 
 
 def test_administration_is_not_offered_over_grpc(gateway: Gateway) -> None:
@@ -360,6 +360,10 @@ def test_it_says_what_it_cannot_do(trident: RunTrident, guarded: Server, gateway
         (("--url", guarded.http_url, "--grpc-url", "nonsense"), "expected grpc://HOST:PORT"),
         (("--url", guarded.http_url, "--http-port", "7", "--grpc-port", "7"), "are both 7; expected two ports"),
         (("--url", guarded.http_url, "--http-port", guarded.http_url.rpartition(":")[2]), "in front of itself"),
+        (
+            ("--url", guarded.http_url, "--grpc-port", guarded.http_url.rpartition(":")[2], "--host", "0.0.0.0"),
+            "itself",
+        ),
         (("--url", guarded.http_url, "--http-port", "0", "--host", "198.51.100.1"), "Cannot assign requested address"),
         (("--url", guarded.http_url, "--grpc-port", "0", "--http-port", str(gateway.http_port)), "--http-port"),
         (

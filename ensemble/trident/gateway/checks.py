@@ -27,7 +27,7 @@ MOST_AXES = 32
 # tritonserver repeats names and ids in each answer, and never gives back what long ones of a stream took.
 MOST_NAME = 1024  # characters
 # Parameters of a tensor that are refused, and why.
-NOT_OFFERED = {
+REFUSED_PARAMETERS = {
     "classification": "sort the output yourself",
     "shared_memory_region": "regions are for callers on the server's machine; send the tensor itself",
 }
@@ -181,8 +181,8 @@ def _check_entry(tensor: object) -> None:
 
 def _check_parameters(name: str, parameters: Iterable[str]) -> None:
     for parameter in parameters:
-        if parameter in NOT_OFFERED:
-            raise Malformed(f"'{parameter}' of '{_short(name)}' is not offered here: {NOT_OFFERED[parameter]}")
+        if parameter in REFUSED_PARAMETERS:
+            raise Malformed(f"'{parameter}' of '{_short(name)}' is not offered here: {REFUSED_PARAMETERS[parameter]}")
 
 
 def _check_tensor(name: str, datatype: object, shape: object, most: int) -> None:

@@ -105,7 +105,7 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
             answers = call(stream.requests(), timeout=context.time_remaining())
             try:
                 async for answer in answers:
-                    with stream.taking():
+                    with stream.taking(len(answer)):
                         await write(context, answer)
             finally:
                 answers.cancel()
@@ -118,7 +118,7 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
 async def write(context: Any, answer: bytes) -> None:
     """Have an answer taken; a call whose caller does not take it is over.
 
-    grpc.aio cannot tell him so while it waits for him: he learns it when his connection ends (`running.AGE_MS`).
+    grpc.aio cannot tell him so while it waits for him: he learns it when his connection ends (`grpc_server.AGE_MS`).
     """
     try:
         await asyncio.wait_for(context.write(answer), patience_s(len(answer)))

@@ -33,6 +33,7 @@ class Stream:
         self._sizes: deque[int] = deque()  # of the requests that are under way
         self._taken = asyncio.Event()
         self._is_taking = False
+        self._is_heard = False  # since it was asked last: an answer was taken
         self._fault: Malformed | NotNow | None = None
         self._reading: asyncio.Future[Any] | None = None
 
@@ -49,11 +50,14 @@ class Stream:
             self._fault = error
 
     @contextmanager
-    def taking(self) -> Iterator[None]:
-        """While the caller takes an answer."""
+    def taking(self, size: int) -> Iterator[None]:
+        """While the caller takes an answer of so many bytes."""
         self._is_taking = True
+        self._share.add(size)
         yield
+        self._share.add(-size)
         self._is_taking = False
+        self._is_heard = True
         self._drop_oldest()
         self._taken.set()
 
@@ -78,9 +82,10 @@ class Stream:
     async def _next(self) -> Any:
         self._reading = asyncio.ensure_future(self._context.read())
         while not (await asyncio.wait({self._reading}, timeout=self._idle_s))[0]:
-            if not self._sizes:
+            if not self._sizes and not self._is_heard:
                 self._reading.cancel()
                 raise NotNow("the next message takes too long to come")
+            self._is_heard = False
         return self._reading.result()
 
     async def _have_place(self) -> None:

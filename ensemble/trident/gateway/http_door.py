@@ -31,9 +31,9 @@ QUESTIONS = (
     ),
 )
 INFERENCE = ("/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer")
-# How tritonserver's front says, with 500 or 501, that it cannot read a request: the caller's fault all the same.
 PASSING = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.NOT_FOUND)  # of which some are for a moment
 IDLE_S = 1.0  # of a connection to tritonserver, which waits for all to close when it stops
+# How tritonserver's front says, with 500 or 501, that it cannot read a request: the caller's fault all the same.
 UNREADABLE = re.compile(rb"failed to parse the request JSON|Unable to parse |not found in the JSON")
 
 SHARE = web.RequestKey("share", Share)
@@ -75,7 +75,9 @@ class HttpDoor:
                 await _send(answer, request)
                 return answer
         except NotNow as error:
-            return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            answer = _refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            await _send(answer, request)
+            return answer
 
     async def _connected(self, _: web.Application):  # type: ignore[no-untyped-def]  # noqa: ANN202 - aiohttp's to say
         # No limit and no timeout of ours: how many wait, and how long, is the services' and the callers' to say.
@@ -142,8 +144,6 @@ class HttpDoor:
         try:
             async with self._session.request(request.method, url, data=data, headers=headers) as answer:
                 content = await answer.read()
-                if answer.status == HTTPStatus.SERVICE_UNAVAILABLE:  # it may be stopping, and wait for this connection
-                    answer.close()
         except aiohttp.ClientConnectorError:
             return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, "tritonserver does not answer; it may be starting")
         except (aiohttp.ClientError, OSError):

@@ -11,15 +11,12 @@ from aiohttp import web
 from trident_client import TridentError
 
 from trident.gateway.grpc_door import GrpcDoor
+from trident.gateway.grpc_server import UNLIMITED, GrpcServer
 from trident.gateway.http_door import HttpDoor
 from trident.gateway.logs import open_log
 from trident.gateway.room import Room
 
-UNLIMITED = -1
 BACK_MS = 500  # after which a tritonserver that is back has been tried
-MOST_CALLS = 128  # of a connection over gRPC
-# Of such a connection, and what the calls have then: only its end frees what a caller does not take.
-AGE_MS, LAST_CALLS_MS = 600_000, 300_000
 IDLE_S = 75.0  # of a connection over HTTP, also in the middle of a request's head
 AT_ONCE_S = 0.5
 
@@ -62,15 +59,14 @@ async def run(place: Place, opened: Callable[[int, int], None], closing: asyncio
     runner = _runner(HttpDoor(place.http_upstream, place.most_bytes, room), place)
     await runner.setup()
     async with grpc.aio.insecure_channel(place.grpc_upstream, _upstream_options()) as channel:
-        server = grpc.aio.server(handlers=[GrpcDoor(channel, place.most_bytes, room)], options=_options(place))
+        server = GrpcServer(GrpcDoor(channel, place.most_bytes, room), place.most_bytes)
         try:
-            grpc_port = _listen(server, place)
+            grpc_port = await _listen(server, place)
             await _started(web.TCPSite(runner, place.host, place.http_port), place)
-            await server.start()
             opened(runner.addresses[0][1], grpc_port)
             await closing.wait()
         finally:
-            await asyncio.gather(server.stop(place.exit_timeout_s), _stop(runner, place))
+            await asyncio.gather(server.close(place.exit_timeout_s), _stop(runner, place))
 
 
 def in_url(host: str) -> str:
@@ -104,20 +100,9 @@ def _upstream_options() -> list[tuple[str, int]]:
     ]
 
 
-def _options(place: Place) -> list[tuple[str, int]]:
-    return [
-        ("grpc.max_send_message_length", UNLIMITED),
-        ("grpc.max_receive_message_length", place.most_bytes),
-        ("grpc.max_concurrent_streams", MOST_CALLS),
-        ("grpc.max_connection_age_ms", AGE_MS),
-        ("grpc.max_connection_age_grace_ms", LAST_CALLS_MS),
-        ("grpc.so_reuseport", 0),
-    ]
-
-
-def _listen(server: "grpc.aio.Server", place: Place) -> int:
+async def _listen(server: GrpcServer, place: Place) -> int:
     try:
-        return int(server.add_insecure_port(f"{in_url(place.host)}:{place.grpc_port}"))
+        return await server.open(in_url(place.host), place.grpc_port)
     except RuntimeError:
         raise _cannot_listen(place, place.grpc_port, "--grpc-port", _reason(place)) from None
 
