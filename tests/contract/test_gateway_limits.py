@@ -164,8 +164,8 @@ def test_requests_that_are_half_there_take_memory_up_to_a_limit(
         assert ask(gateway) == b"a"  # there is room for small ones
 
 
-def echo(size: int) -> pb.ModelInferRequest:
-    message = pb.ModelInferRequest(model_name="identity")
+def echo(size: int, model: str = "identity") -> pb.ModelInferRequest:
+    message = pb.ModelInferRequest(model_name=model)
     message.inputs.add(name="x", datatype="BYTES", shape=[1, 1])
     message.raw_input_contents.append(size.to_bytes(4, "little") + b"a" * size)
     return message
@@ -197,6 +197,23 @@ def test_callers_who_vanish_hold_nothing_although_their_model_is_at_work(gateway
     began = time.monotonic()
     until(lambda: gateway.room.free == gateway.whole, "they hold something for ever")
     assert time.monotonic() - began < 2, "the model was waited for, which takes two seconds for each"
+
+
+def test_a_stream_is_not_taken_in_faster_than_it_is_answered(gateway: Gateway) -> None:
+    """tritonserver itself would take all that is sent."""
+    message = echo(2**19, model="slow")
+    taken = 0
+
+    def endless() -> Iterator[pb.ModelInferRequest]:
+        nonlocal taken
+        for taken in range(1, 1000):  # noqa: B007
+            yield message
+
+    with grpc.insecure_channel(f"{HOST}:{gateway.grpc}") as channel:
+        answers = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(endless(), timeout=20)
+        time.sleep(3)  # one answer, and one more for each second
+        answers.cancel()
+    assert grpc_stream.UNDER_WAY <= taken < 40
 
 
 def test_streams_hold_nothing_when_their_callers_have_gone(gateway: Gateway) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import shellingham  # type: ignore[import-untyped]
 import typer
 from trident.cli import app
 from typer.testing import CliRunner
@@ -90,7 +91,8 @@ def test_the_exceptions_are_commands_that_need_them() -> None:
     ("line", "expected"),
     [("trident mod", {"models"}), ("trident models ", {"load", "unload", "remove"}), ("trident infer --ur", {"--url"})],
 )
-def test_a_shell_completes_commands_and_options(line: str, expected: set[str]) -> None:
+def test_a_shell_completes_commands_and_options(line: str, expected: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shellingham, "detect_shell", lambda: ("bash", "/bin/bash"))  # of whoever runs the tests
     asked = {"_TRIDENT_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
     result = CliRunner().invoke(app, [], prog_name="trident", env=asked)
     assert set(result.output.split()) == expected
