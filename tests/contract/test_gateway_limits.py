@@ -130,10 +130,9 @@ def test_a_call_whose_name_is_no_text_does_not_close_the_door(
     block = b"".join(b"\0" + bytes([len(name)]) + name + bytes([len(value)]) + value for name, value in fields.items())
     with closing(socket.create_connection((HOST, gateway.grpc), timeout=20)) as connected:
         connected.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4, 0, 0, b"") + _frame(1, 5, 1, block))
-        while connected.recv(2**16):
-            pass
-    with Client(f"grpc://{HOST}:{gateway.grpc}", timeout_s=20, retry=Retry(attempts=20)) as client:
-        assert client.is_server_live()
+        until(lambda: b"Server shutdown" in connected.recv(2**16), "it is not ended")
+        with Client(f"grpc://{HOST}:{gateway.grpc}", timeout_s=20, retry=Retry(attempts=20)) as client:
+            assert client.is_server_live()
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -5,6 +5,7 @@ Source: grpc v1.85, src/python/grpcio/grpc/_cython/_cygrpc/aio/server.pyx.pxi, A
 
 import asyncio
 import contextlib
+import logging
 import sys
 
 import grpc
@@ -15,7 +16,8 @@ UNLIMITED = -1
 MOST_CALLS = 128  # of a connection
 # Of a connection, and what the calls have then: only its end frees what a caller does not take.
 AGE_MS, LAST_CALLS_MS = 600_000, 300_000
-AGAIN_S = 0.05
+AGAIN_S = 0.01
+LOGGER = "grpc._cython.cygrpc"
 
 
 class GrpcServer:
@@ -38,7 +40,9 @@ class GrpcServer:
             ("grpc.so_reuseport", 0),
         ]
         self._server: grpc.aio.Server | None = None
+        self._crashed = _Crash()
         self._watch: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Future[bool]] = set()
 
     async def open(self, host: str, port: int) -> int:
         """Listen; returns the port.
@@ -47,11 +51,13 @@ class GrpcServer:
             RuntimeError: it cannot be had; gRPC does not say why.
         """
         port = await self._serve(host, port)
+        logging.getLogger(LOGGER).addFilter(self._crashed)
         self._watch = asyncio.create_task(self._open_again(host, port))
         return port
 
     async def close(self, timeout_s: float) -> None:
         """Take no more calls, and end those that are under way after some time."""
+        logging.getLogger(LOGGER).removeFilter(self._crashed)
         if self._watch is not None:
             self._watch.cancel()
         if self._server is not None:
@@ -65,14 +71,35 @@ class GrpcServer:
         return port
 
     async def _open_again(self, host: str, port: int) -> None:
+        """At once: the old one still waits, for some 20 s, for connections that do not answer."""
         while self._server is not None:
-            # Shielded: to cancel this wait itself would break the stop.
-            ended = asyncio.ensure_future(self._server.wait_for_termination())
-            with contextlib.suppress(UnicodeDecodeError):
-                await asyncio.shield(ended)
+            await self._crashed.event.wait()
+            self._crashed.event.clear()
             print("a call with a name that is not UTF-8 ended gRPC's server; it is opened again", file=sys.stderr)
+            old = asyncio.ensure_future(self._server.wait_for_termination())
+            self._ending.add(old)
+            old.add_done_callback(self._bury)
             while True:
                 with contextlib.suppress(RuntimeError):
                     await self._serve(host, port)
                     break
                 await asyncio.sleep(AGAIN_S)
+
+    def _bury(self, old: "asyncio.Future[bool]") -> None:
+        self._ending.discard(old)
+        if not old.cancelled():
+            old.exception()  # so that asyncio does not tell it
+
+
+class _Crash(logging.Filter):
+    """Sees what grpc.aio logs when its server ends so, which it tells nobody else before all is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.event = asyncio.Event()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not isinstance(record.msg, UnicodeDecodeError):
+            return True
+        self.event.set()
+        return False
