@@ -63,11 +63,8 @@ def gateway(
     from trident.gateway.running import Place, in_url, run
 
     http_upstream, grpc_upstream = _upstreams(url, grpc_url)
-    if http_port == grpc_port != 0:
-        raise TridentError(f"--http-port and --grpc-port are both {http_port}; expected two ports")
+    _check_ports(http_port, grpc_port, host, (http_upstream, grpc_upstream))
     for upstream in (http_upstream, grpc_upstream):
-        if _is_here(upstream, host, (http_port, grpc_port)):
-            raise TridentError(f"the gateway would stand in front of itself: {upstream} is where it listens")
         _look(upstream)
     place = Place(
         *(http_upstream, grpc_upstream.removeprefix("grpc://"), host, http_port, grpc_port),
@@ -77,13 +74,7 @@ def gateway(
     def opened(http: int, grpc: int) -> None:
         at = in_url(host)
         urls = {"http_url": f"http://{at}:{http}", "grpc_url": f"grpc://{at}:{grpc}"}
-        if as_json:
-            servers = {"server_http_url": http_upstream, "server_grpc_url": grpc_upstream}
-            print(json.dumps(urls | servers | {"pid": os.getpid()}), flush=True)
-        else:
-            print(f"HTTP {urls['http_url']}   gRPC {urls['grpc_url']}", flush=True)
-            print(f"for  {http_upstream}   and  {grpc_upstream}", flush=True)
-        print("Ctrl-C ends it.", file=sys.stderr)
+        _announce(urls | {"server_http_url": http_upstream, "server_grpc_url": grpc_upstream}, as_json)
 
     async def until_told() -> None:
         closing = asyncio.Event()
@@ -117,6 +108,23 @@ def _upstreams(url: str | None, grpc_url: str | None) -> tuple[str, str]:
 
 def _is_address(url: str, scheme: str) -> bool:
     return re.fullmatch(rf"{scheme}://(\[[^\]/]+\]|[^:/\[\]]+):\d+", url) is not None
+
+
+def _check_ports(http_port: int, grpc_port: int, host: str, upstreams: tuple[str, str]) -> None:
+    if http_port == grpc_port != 0:
+        raise TridentError(f"--http-port and --grpc-port are both {http_port}; expected two ports")
+    for upstream in upstreams:
+        if _is_here(upstream, host, (http_port, grpc_port)):
+            raise TridentError(f"the gateway would stand in front of itself: {upstream} is where it listens")
+
+
+def _announce(urls: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(urls | {"pid": os.getpid()}), flush=True)
+    else:
+        print(f"HTTP {urls['http_url']}   gRPC {urls['grpc_url']}", flush=True)
+        print(f"for  {urls['server_http_url']}   and  {urls['server_grpc_url']}", flush=True)
+    print("Ctrl-C ends it.", file=sys.stderr)
 
 
 def _is_here(url: str, host: str, ports: tuple[int, int]) -> bool:

@@ -184,6 +184,7 @@ def test_a_stream_whose_answers_nobody_takes_holds_nothing(gateway: Gateway) -> 
         answers = stub.ModelStreamInfer(iter([echo(2**22)] * 4), timeout=20)
         until(lambda: gateway.room.free < gateway.whole - 2**22, "they are not there")
         until(lambda: gateway.room.free == gateway.whole, "they are held for ever")
+        assert not answers.done()  # it was the gateway that gave them up, and no end of the call
         answers.cancel()
 
 

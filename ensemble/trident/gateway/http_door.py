@@ -1,6 +1,7 @@
 """The HTTP side: Triton's inference protocol, and nothing of its administration."""
 
 import asyncio
+import contextlib
 import io
 import re
 import zlib
@@ -68,14 +69,14 @@ class HttpDoor:
     @web.middleware
     async def _bounded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Counts what a request holds, and sends the answer: aiohttp would hold one for ever that is not taken."""
-        try:
-            with self._room.share() as request[SHARE]:
+        with contextlib.ExitStack() as stack:
+            try:
+                share = request[SHARE] = stack.enter_context(self._room.share())
+            except NotNow as error:
+                answer: web.StreamResponse = _refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+            else:
                 answer = await handler(request)
-                request[SHARE].add(answer.content_length or 0)
-                await _send(answer, request)
-                return answer
-        except NotNow as error:
-            answer = _refusal(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+                share.add(answer.content_length or 0)
             await _send(answer, request)
             return answer
 

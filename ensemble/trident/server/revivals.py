@@ -138,13 +138,14 @@ class Revivals:
         began = time.monotonic()
         with self._lock:
             self._loads |= loads
+        replaced: dict[Key, tuple[float, float]] = {}
         try:
             client.load_model(model, config)
+            replaced = {(model, version): (began, time.monotonic()) for version in versions - missing}
         finally:
             with self._lock:
                 self._loads -= loads
-        with self._lock:
-            self._replaced |= {(model, version): (began, time.monotonic()) for version in versions - missing}
+                self._replaced |= replaced
         if not self._ended.is_set():
             self._on_loaded()
 
