@@ -33,6 +33,7 @@ from overload_models import write_guarded  # noqa: E402
 SLEEPING = {"limit": 64, "delay_s": 0.05, "batch": 8}
 TICK_S = 0.005  # the open loop sends what is due at every tick
 FILLED_S = 60.0  # by then somebody should have been refused
+SETTLED_S = 3.0  # by then the server has tokenized what was sent at once
 UNDER_WAY = 2  # batches that Triton has taken out of the queue: one that runs, one that is prepared
 CALM = 2.0  # latency is back when it is at most so many times what it was
 PROBE_S = 10.0  # how long to wait for that
@@ -44,9 +45,10 @@ Asking = Callable[[AsyncClient], Ask]
 
 @dataclass
 class Tally:
-    """What became of requests, in seconds."""
+    """What became of requests, in seconds; and when those that were answered were."""
 
     answered: list[float] = field(default_factory=list)
+    ended: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
@@ -55,11 +57,21 @@ class Tally:
         started = time.perf_counter()
         try:
             await ask()
-            self.answered.append(time.perf_counter() - started)
+            self.ended.append(time.perf_counter())
+            self.answered.append(self.ended[-1] - started)
         except Unavailable:
             self.refused.append(time.perf_counter() - started)
         except ClientError as error:
             self.failed.append(str(error))
+
+    def rate(self, since: float, until: float) -> float:
+        """Answers a second between two moments.
+
+        Answers come a batch at a time, which takes up to a second; so time counts from the last answer before the
+        first moment to the last one before the second, which makes it whole batches.
+        """
+        first, last = (max((end for end in self.ended if end <= moment), default=moment) for moment in (since, until))
+        return sum(first < end <= last for end in self.ended) / (last - first) if last > first else 0.0
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,8 @@ class Figures:
     offered: float
     answered: float
     answered_to_capacity: float
+    one_by_one_to_capacity: float
+    answered_to_one_by_one: float
     refused: int
     failed: int
     refusal_p50_ms: float
@@ -97,29 +111,30 @@ async def closed_loop(ask: Ask, callers: int, seconds: float) -> float:
     return len(tally.answered) / (time.perf_counter() - started)
 
 
-async def open_loop(ask: Ask, rate: float, seconds: float) -> tuple[Tally, float, float]:
-    """Send at a rate, whatever is answered: until somebody is refused, and then for so many seconds.
+async def open_loop(ask: Ask, rate: float, seconds: float, waiting: int = 0) -> tuple[Tally, float, float]:
+    """Send at a rate, whatever is answered, and count for so many seconds.
+
+    It counts from the first refusal on, since before that the server works on requests which it only lays in store;
+    or, if `waiting` is given, from when it has taken in so many, which are sent at once so that batches are full.
 
     Returns:
-        What became of the requests, those sent a second, and those answered a second since the first was refused;
-        before that the server works on requests which it only lays in store.
+        What became of the requests, those sent a second, and those answered a second.
     """
     tally, tasks, sent = Tally(), set(), 0
-    full: tuple[float, int] | None = None
+    since: float | None = None
     started = time.perf_counter()
-    while (passed := time.perf_counter() - started) < (full[0] + seconds if full else FILLED_S):
-        for _ in range(int(rate * passed) - sent):
+    while (now := time.perf_counter()) < (since + seconds if since else started + FILLED_S):
+        for _ in range(waiting + int(rate * (now - started)) - sent):
             task = asyncio.ensure_future(tally.count(ask))
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             sent += 1
-        if full is None and tally.refused:
-            full = passed, len(tally.answered)
+        if since is None and (now >= started + SETTLED_S if waiting else tally.refused):
+            since = now
         await asyncio.sleep(TICK_S)
-    since_s, before = full or (0.0, 0)
-    answered = (len(tally.answered) - before) / (passed - since_s)
+    answered = tally.rate(since or started, now)
     await asyncio.gather(*tasks)
-    return tally, sent / passed, answered
+    return tally, (sent - waiting) / (now - started), answered
 
 
 @contextlib.contextmanager
@@ -180,12 +195,13 @@ def percentile_ms(seconds: list[float], percent: int) -> float:
 
 
 async def measure(url: str, asking: Asking, limit: int, batch: int, options: argparse.Namespace) -> Figures:
-    """Find the capacity, ask for twice of it, see how soon all is calm, and find the capacity again."""
+    """Find the capacity before and after: ask for as much one by one, then for twice of it, and see when it is calm."""
     async with AsyncClient(url, retry=None, timeout_s=60) as client:
         ask = asking(client)
         before = await alone_ms(ask)
         await closed_loop(ask, options.callers, 1)
         first, calm_cores = await with_cores(closed_loop(ask, options.callers, options.seconds))
+        _, _, one_by_one = await open_loop(ask, first, options.seconds, waiting=limit // 2)
         (tally, offered, answered), flood_cores = await with_cores(open_loop(ask, 2 * first, options.seconds))
         calm = await calm_s(ask, CALM * before)
         capacity = (first + await closed_loop(ask, options.callers, options.seconds)) / 2
@@ -195,6 +211,8 @@ async def measure(url: str, asking: Asking, limit: int, batch: int, options: arg
         offered=offered,
         answered=answered,
         answered_to_capacity=answered / capacity,
+        one_by_one_to_capacity=one_by_one / capacity,
+        answered_to_one_by_one=answered / one_by_one,
         refused=len(tally.refused),
         failed=len(tally.failed),
         refusal_p50_ms=percentile_ms(tally.refused, 50),
