@@ -114,8 +114,9 @@ async def closed_loop(ask: Ask, callers: int, seconds: float) -> float:
 async def open_loop(ask: Ask, rate: float, seconds: float, waiting: int = 0) -> tuple[Tally, float, float]:
     """Send at a rate, whatever is answered, and count for so many seconds.
 
-    It counts from the first refusal on, since before that the server works on requests which it only lays in store;
-    or, if `waiting` is given, from when it has taken in so many, which are sent at once so that batches are full.
+    It counts from the first refusal on, since before that the server works on requests which it only lays in store.
+    If `waiting` is given, so many are sent at once, for batches to be full; then it counts when the server has taken
+    them in, and until the first refusal at most.
 
     Returns:
         What became of the requests, those sent a second, and those answered a second.
@@ -129,6 +130,8 @@ async def open_loop(ask: Ask, rate: float, seconds: float, waiting: int = 0) -> 
             tasks.add(task)
             task.add_done_callback(tasks.discard)
             sent += 1
+        if waiting and tally.refused:
+            break
         if since is None and (now >= started + SETTLED_S if waiting else tally.refused):
             since = now
         await asyncio.sleep(TICK_S)
@@ -201,7 +204,7 @@ async def measure(url: str, asking: Asking, limit: int, batch: int, options: arg
         before = await alone_ms(ask)
         await closed_loop(ask, options.callers, 1)
         first, calm_cores = await with_cores(closed_loop(ask, options.callers, options.seconds))
-        _, _, one_by_one = await open_loop(ask, first, options.seconds, waiting=limit // 2)
+        _, _, one_by_one = await open_loop(ask, first, options.seconds, waiting=limit // 4)
         (tally, offered, answered), flood_cores = await with_cores(open_loop(ask, 2 * first, options.seconds))
         calm = await calm_s(ask, CALM * before)
         capacity = (first + await closed_loop(ask, options.callers, options.seconds)) / 2

@@ -10,12 +10,11 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from trident.layout import Stage, Tensor
-from trident.ownership import HEADER
+from trident.ownership import HANG_PARAMETER, HEADER
 from trident.pipeline import Pipeline
 from trident.probing import has_lengths, pad_values
 from trident.service import STEPS, Service, Serving, Spec
 
-HANG_PARAMETER = "HANG_TIMEOUT_S"  # `trident serve` reads it; to Triton it means nothing
 WARM_LENGTH = 8  # tokens of the first call
 # At once, of TensorFlow with texts: two of one thread did more than one of two at every load, and answered a lone text
 # sooner, as long as it was short (README, "Beside other servers"). OpenVINO does as much with one.

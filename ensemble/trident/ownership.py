@@ -1,8 +1,9 @@
-"""How Trident knows a model that `trident build` wrote: by the first line of its config.pbtxt."""
+"""What `trident build` leaves in a config.pbtxt for Trident itself, and how Trident knows that it wrote one."""
 
 from pathlib import Path
 
 HEADER = "# Written by `trident build` from service.toml; change that and build again.\n"
+HANG_PARAMETER = "HANG_TIMEOUT_S"  # of an ensemble; `trident serve` reads it, and to Triton it means nothing
 
 
 def is_built(model: Path) -> bool:

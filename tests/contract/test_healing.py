@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -338,6 +339,59 @@ def test_tritonserver_is_started_again_with_what_it_had_loaded(own: Server, pati
     with Client(own.http_url, timeout_s=WITHIN_S) as client:
         assert not client.is_model_ready("bare")
         client.load_model("bare")
+
+
+def test_tritonserver_is_started_again_when_there_is_room_for_it(own: Server, patient: list[Client]) -> None:
+    """Its supervisor may open no more files for a while."""
+    (pid,) = pids(own, "bin/tritonserver --")
+    supervisor = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    before = told(own)["restarts"].get("tritonserver", 0)
+    soft, hard = resource.prlimit(supervisor, resource.RLIMIT_NOFILE)
+    resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (5, hard))
+    try:
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: "tritonserver cannot be run: " in own.log.read_text(), "it is not tried")
+    finally:
+        resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (soft, hard))
+    assert [ask(client, "identity") for client in patient] == [[[b"a"]]] * 2
+    until(lambda: told(own)["ready"], "it is not mended")
+    assert told(own)["restarts"]["tritonserver"] >= before + 2
+
+
+DAEMON = """\
+import subprocess
+import identity
+
+
+class TritonPythonModel(identity.TritonPythonModel):
+    def initialize(self, args):
+        subprocess.Popen(["sleep", "{seconds}"], start_new_session=True)
+"""
+
+
+def test_tritonserver_is_started_again_with_nothing_although_a_model_left_a_process_of_its_own(tmp_path: Path) -> None:
+    """All was unloaded; what a model started apart from tritonserver's processes must end, too, or it is waited for."""
+    shutil.copytree(MODELS / "identity", tmp_path / "identity")
+    version = tmp_path / "identity" / "1"
+    (version / "model.py").rename(version / "identity.py")
+    seconds = f"7{os.getpid()}"  # by which it is known
+    (version / "model.py").write_text(DAEMON.format(seconds=seconds))
+    with (
+        Server(tmp_path, http_port=0, grpc_port=0, metrics_port=0, exit_timeout_s=2) as server,
+        Client(server.http_url) as client,
+    ):
+        client.unload_model("identity")
+        until(lambda: not pids(server, "/identity/1"), "it is still there")
+        time.sleep(2.5)  # the supervisor looks every second
+        (pid,) = pids(server, "bin/tritonserver --")
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: told(server)["restarts"].get("tritonserver") == 1, "it is not started again")
+        until(lambda: told(server)["ready"], "it is not mended")
+        assert not client.is_model_ready("identity")
+        client.load_model("identity")
+        assert ask(client, "identity") == [[b"a"]]
+    assert leftovers(server) == []
+    assert subprocess.run(["pgrep", "-f", f"^sleep {seconds}$"], check=False).returncode == 1
 
 
 def test_a_service_under_load_loses_nothing(repository: Path) -> None:

@@ -57,12 +57,15 @@ class Terminal:
     """Runs the README's commands in a folder, on free ports."""
 
     def __init__(self, folder: Path, environment: dict[str, str], state: Path) -> None:
+        self.folder = folder
+        self.environment = environment | {"TRIDENT_STATE_DIR": str(state)}
+        self.server: subprocess.Popen[str] | None = None
+        self._choose_ports()
+
+    def _choose_ports(self) -> None:
         chosen = _choose_ports({"http": 0, "grpc": 0, "metrics": 0})
         self.ports = {"8000": str(chosen["http"]), "8001": str(chosen["grpc"]), "8002": str(chosen["metrics"])}
-        self.folder = folder
-        url = f"http://127.0.0.1:{self.ports['8000']}"
-        self.environment = environment | {"TRIDENT_URL": url, "TRIDENT_STATE_DIR": str(state)}
-        self.server: subprocess.Popen[str] | None = None
+        self.environment["TRIDENT_URL"] = f"http://127.0.0.1:{self.ports['8000']}"
 
     def run(self, command: str) -> str:
         """What a command prints; it must succeed."""
@@ -86,6 +89,7 @@ class Terminal:
     def _serve(self) -> str:
         if self.server is not None:  # the one before has been stopped
             self.server.communicate(timeout=60)
+            self._choose_ports()  # meanwhile somebody else may have taken those before
         options = [
             f"--{name}-port={self.ports[port]}"
             for name, port in (("http", "8000"), ("grpc", "8001"), ("metrics", "8002"))

@@ -51,6 +51,13 @@ def test_an_answer_begins_the_time_anew(clock: Clock) -> None:
     assert hangs.find(metrics(6, 1), LIMITS_S) == [("slow", "1")]
 
 
+def test_a_version_that_is_unloaded_does_not_hang(clock: Clock) -> None:
+    hangs = Hangs(clock)
+    hangs.find(metrics(5, 1), LIMITS_S)
+    clock.now = 10
+    assert hangs.find("", LIMITS_S) == []
+
+
 def test_requests_that_are_refused_while_they_wait_are_no_answers(clock: Clock) -> None:
     hangs = Hangs(clock)
     hangs.find(metrics(5, 1), LIMITS_S)

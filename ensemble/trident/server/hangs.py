@@ -37,6 +37,7 @@ class Hangs:
             if count != self._done.get(key):
                 self._since.pop(key, None)
         self._done = done
+        self._since = {key: since for key, since in self._since.items() if key in waiting}  # the others are unloaded
         for key, count in waiting.items():
             if count:
                 self._since.setdefault(key, now)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from trident_client import Client, ClientError
 
+from trident.ownership import HANG_PARAMETER
 from trident.server.hangs import Hangs, Key
 from trident.server.health import TRITONSERVER, Health
 from trident.server.revivals import UNLOADED, Place, Revivals
@@ -36,7 +37,6 @@ FORGOTTEN_S = 5.0  # a load that waits so long for the end of its own process, w
 DRAIN_S = 2.0  # that requests may take when tritonserver is restarted since dead processes hold too much
 LEFT_S = 600.0  # that a process may take for its last requests when its model has been replaced, if no limit is set
 LEFT_LIMITS = 5  # or so many times the limit
-HANG_PARAMETER = "HANG_TIMEOUT_S"  # of an ensemble, as `trident build` writes it from service.toml
 
 
 @dataclass
@@ -60,7 +60,14 @@ class Healer:
     """Watches one tritonserver from a thread of its own until `end` is called."""
 
     def __init__(
-        self, tritonserver: int, place: Place, health: Health, tell: Callable[[str], None], wanted: set[str]
+        self,
+        tritonserver: int,
+        place: Place,
+        health: Health,
+        tell: Callable[[str], None],
+        wake: int,
+        wanted: set[str] | None,
+        on_live: Callable[[], None],
     ) -> None:
         """Begin to watch; nothing is done about what is seen before `arm` is called.
 
@@ -69,20 +76,23 @@ class Healer:
             place: where it is.
             health: told what is wrong.
             tell: gets a line for each death and recovery.
-            wanted: models that served before, and shall again.
+            wake: an eventfd that is free for the healer, and outlives it: a load that ends late may write to it.
+            wanted: models that served before, and shall again; None if that is not known.
+            on_live: called when tritonserver answers for the first time.
         """
         self._tritonserver = tritonserver
         self._place = place
         self._health = health
         self._tell = tell
-        self._wanted = set(wanted)
+        self._wanted = wanted
+        self._on_live = on_live
         self._armed = threading.Event()
         self._ended = threading.Event()
         self._heard = time.monotonic()
         self._silent_s = place.start_timeout_s
         self._known: dict[int, Watched] = {}  # by pid; until it is buried
         self._selector = selectors.DefaultSelector()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK)  # readable: there are new processes to be met
+        self._wake = wake  # readable: there are new processes to be met
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._revivals = Revivals(place, health, tell, self._ended, lambda: os.eventfd_write(self._wake, 1))
         self._hangs = Hangs()
@@ -95,6 +105,7 @@ class Healer:
         self._dead: list[Stub] = []  # about which nothing has been done yet
         self._judged: set[int] = set()  # the others that tritonserver has not collected
         self._waiting: dict[Key, float] = {}  # loads without a process; since when
+        self._too_much: str | None = None  # that dead processes hold
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -102,12 +113,12 @@ class Healer:
         """All has started; what dies from now on is replaced."""
         self._armed.set()
 
-    def end(self) -> set[str]:
-        """Stop watching; returns the models that served."""
+    def end(self) -> set[str] | None:
+        """Stop watching; returns the models that served, None if that is not known."""
         self._ended.set()
         os.eventfd_write(self._wake, 1)
         self._thread.join(CLOSED_WITHIN_S)
-        return set(self._wanted)
+        return self._wanted
 
     def _run(self) -> None:
         with Client(self._place.url, admin_key=self._place.admin_key, timeout_s=ASK_TIMEOUT_S, retry=None) as client:
@@ -127,6 +138,8 @@ class Healer:
                 self._selector.select(LOOK_EVERY_S)
                 with contextlib.suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
+        if self._too_much:  # our connection is closed, for which it would wait
+            self._make_room(self._too_much)
         for watched in self._known.values():
             os.close(watched.descriptor)
         self._selector.close()
@@ -134,6 +147,8 @@ class Healer:
     def _look(self, client: Client) -> None:
         try:
             client.is_server_live()
+            if self._silent_s != SILENT_S:
+                self._on_live()
             self._heard, self._silent_s = time.monotonic(), SILENT_S
         finally:  # after it: a process that died since the start is one to be replaced if tritonserver is live
             self._bury()
@@ -149,7 +164,9 @@ class Healer:
                 metrics = answer.read().decode()
             for key in self._hangs.find(metrics, self._limits_s):
                 self._end_hanging(key)
-        self._make_room(len(dead))
+        self._too_much = reason_to_restart(len(dead), free_shared_memory())
+        if self._too_much:
+            self._ended.set()
 
     def _check_silence(self) -> None:
         """Kill a tritonserver that hangs; the supervisor starts it again."""
@@ -157,17 +174,9 @@ class Healer:
         if silent_s >= self._silent_s:
             self._kill(f"tritonserver has not answered for {silent_s:.0f} s")
 
-    def _make_room(self, dead: int) -> None:
-        """End a tritonserver whose dead processes hold too much, for it never frees that.
-
-        Args:
-            dead: number of processes that tritonserver has not collected.
-        """
-        reason = reason_to_restart(dead, free_shared_memory())
-        if reason is None:
-            return
+    def _make_room(self, reason: str) -> None:
+        """End a tritonserver whose dead processes hold too much, for it never frees that."""
         self._tell(f"{reason}, and only a restart frees that; tritonserver is told to stop")
-        self._ended.set()
         tritonserver = os.pidfd_open(self._tritonserver)
         try:
             signal.pidfd_send_signal(tritonserver, signal.SIGTERM)
@@ -279,7 +288,7 @@ class Healer:
         if states != self._states:
             self._limits_s = _limits_s(client, sorted(ready))
             self._states = states
-        self._wanted |= ready
+        self._wanted = (self._wanted or set()) | ready
         for name in ready:
             if not self._revivals.under_way(name):
                 self._health.mend(name)

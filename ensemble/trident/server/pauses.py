@@ -8,20 +8,23 @@ CALM_S = 10.0  # after which all is forgotten
 
 
 class Pauses:
-    """None before the first attempt, then 1, 2, 4 … 60 seconds, until there was peace for ten seconds after one."""
+    """None before the first attempt, then 1, 2, 4 … 60 seconds, until what an attempt began has worked for ten."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with no pause."""
         self._clock = clock
         self._next_s = 0.0
-        self._begun = clock()  # the last attempt
+        self._works_since: float | None = None
+
+    def works(self) -> None:
+        """What the last attempt began works now; however long it took to get there, that was no peace."""
+        self._works_since = self._clock()
 
     def next_s(self) -> float:
         """Seconds to wait before the next attempt."""
-        now = self._clock()
-        if now - self._begun > CALM_S:
+        if self._works_since is not None and self._clock() - self._works_since > CALM_S:
             self._next_s = 0.0
+        self._works_since = None
         pause_s = self._next_s
-        self._begun = now + pause_s
         self._next_s = min(LONGEST_S, 2 * pause_s or FIRST_S)
         return pause_s

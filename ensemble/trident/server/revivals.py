@@ -97,8 +97,9 @@ class Revivals:
         with self._lock:
             is_new = model not in self._dead
             self._dead.setdefault(model, set()).add(version)
-        self._tell(f"model '{model}'{f' version {version}' if version else ''}: {reason}; it is loaded anew")
-        self._health.fault(model, reason)
+            # In here, or the end of a revival could call the model mended that has died again.
+            self._tell(f"model '{model}'{f' version {version}' if version else ''}: {reason}; it is loaded anew")
+            self._health.fault(model, reason)
         if is_new:
             threading.Thread(target=self._run, args=(model,), daemon=True).start()
 
@@ -119,6 +120,7 @@ class Revivals:
                     self._retry(model, versions, str(error))
                     continue
                 if self._finish(model):
+                    pauses.works()
                     if wanted:
                         self._tell(f"model '{model}' serves again after {time.monotonic() - began:.1f} s")
                         self._health.count_restart(model)
@@ -162,7 +164,7 @@ class Revivals:
             if self._dead[model]:
                 return False
             del self._dead[model]
-        self._health.mend(model)
+            self._health.mend(model)
         return True
 
 

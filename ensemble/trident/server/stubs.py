@@ -52,17 +52,22 @@ def has_dead_only(tritonserver: int, repository: Path) -> bool:
 
 
 def dead_stubs(tritonserver: int) -> set[int]:
-    """Processes of stubs that died, not in order, and that the server has not collected.
+    """Processes of stubs that died, not in order, and that the server has not collected."""
+    return {pid for pid in children(tritonserver) if end_of(pid) not in (None, IN_ORDER)}
+
+
+def children(parent: int) -> set[int]:
+    """The processes that a process has started or adopted, and has not collected.
 
     Source: proc(5), /proc/PID/stat field 4 (ppid).
     """
-    children = set()
+    found = set()
     for folder in PROC.iterdir():
         if folder.name.isdigit():
             with contextlib.suppress(OSError):
-                if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(tritonserver):
-                    children.add(int(folder.name))
-    return {pid for pid in children if end_of(pid) not in (None, IN_ORDER)}
+                if (folder / "stat").read_text().rpartition(")")[2].split()[1] == str(parent):
+                    found.add(int(folder.name))
+    return found
 
 
 def end_of(pid: int) -> str | None:

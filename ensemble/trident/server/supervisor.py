@@ -28,13 +28,14 @@ from trident.server import tied
 from trident.server.health import TRITONSERVER, Health
 from trident.server.pauses import Pauses
 from trident.server.state import ServerState, process_start
-from trident.server.stubs import has_dead_only
+from trident.server.stubs import children, has_dead_only
 
 if TYPE_CHECKING:
     from trident.server.healing import Healer
 
 LOG_BYTES, LOG_FILES = 10 * 2**20, 3
 KILL_AFTER_S = 10.0  # beyond tritonserver's own exit timeout
+CANNOT_RUN = 71  # EX_OSERR, of sysexits.h
 LOAD_MODEL = "--load-model="
 # What tritonserver writes when it crashes, and then often hangs: its handler asks for memory, of which the lock may be
 # held. Source: triton-inference-server/server r24.10, src/triton_signal.cc and main.cc.
@@ -91,16 +92,21 @@ def _open_log(path: Path) -> logging.Logger:
 def _start(arguments: list[str], environment: dict[str, str]) -> "tuple[subprocess.Popen[bytes], int]":
     """Start tritonserver tied to our life; returns it and the descriptor of its output."""
     output, its_end = os.pipe()
-    child = subprocess.Popen(
-        [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), *arguments],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=its_end,
-        stderr=its_end,
-        start_new_session=True,
-        restore_signals=False,  # SIGPIPE stays ignored: if we are killed, it can still shut down in order
-    )
-    os.close(its_end)
+    try:
+        child = subprocess.Popen(
+            [sys.executable, "-I", "-S", tied.__file__, str(os.getpid()), *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=its_end,
+            stderr=its_end,
+            start_new_session=True,
+            restore_signals=False,  # SIGPIPE stays ignored: if we are killed, it can still shut down in order
+        )
+    except OSError:
+        os.close(output)
+        raise
+    finally:
+        os.close(its_end)
     os.set_blocking(output, False)
     return child, output
 
@@ -122,23 +128,27 @@ class _Keeper:
         for source in (self._parent, wake):
             self._selector.register(source, selectors.EVENT_READ)
         self._started = False  # the parent has seen that all models load
-        self._models: set[str] = set()  # that served when it ended
+        self._models: set[str] | None = None  # that served when it ended; None if that is not known
+        self._pauses = Pauses()
+        self._healer_wake = os.eventfd(0, os.EFD_NONBLOCK)
         self._healer: Healer | None = None
 
     def run(self) -> int:
         """Returns tritonserver's exit status, or 128 + the signal that ended it."""
-        pauses = Pauses()
         while True:
-            status = self._run_once()
+            try:
+                status = self._run_once()
+                how = _how(status)
+            except OSError as error:  # there is no process, descriptor or memory for it now
+                status, how = CANNOT_RUN, f"cannot be run: {error}"
+                if not self._started:
+                    self._tell(f"tritonserver {how}")
             if self._stopping and self._started and status:
-                self._tell(
-                    f"tritonserver {_how(status)} when it was stopped: requests that it never answered were cut off"
-                )
+                self._tell(f"tritonserver {how} when it was stopped: requests that it never answered were cut off")
                 return 0
             if self._stopping or not self._started:
                 return status
-            how = _how(status)
-            pause_s = pauses.next_s()
+            pause_s = self._pauses.next_s()
             self._health.lose_all(TRITONSERVER, f"tritonserver {how}")
             self._tell(f"tritonserver {how}; it is started again{f' in {pause_s:g} s' if pause_s else ''}")
             self._health.count_restart(TRITONSERVER)
@@ -150,7 +160,7 @@ class _Keeper:
 
     def _run_once(self) -> int:
         arguments = self._order["arguments"]
-        if self._models:  # loaded and unloaded since it started
+        if self._models is not None:  # some were loaded or unloaded since it started
             arguments = [argument for argument in arguments if not argument.startswith(LOAD_MODEL)]
             arguments += [LOAD_MODEL + model for model in sorted(self._models)]
         child, output = _start(arguments, self._order["environment"])
@@ -160,7 +170,7 @@ class _Keeper:
         finally:
             if self._healer is not None:
                 self._models, self._healer = self._healer.end(), None
-            _end_group(child.pid)
+            _end_all(child.pid)
             self._state.remove_regions()
 
     def _watch(self, child: "subprocess.Popen[bytes]", output: int) -> int:
@@ -228,7 +238,15 @@ class _Keeper:
             admin_key=state.admin_key,
             start_timeout_s=order["start_timeout_s"],
         )
-        healer = Healer(tritonserver, place, self._health, self._tell, self._models)
+        healer = Healer(
+            tritonserver,
+            place,
+            self._health,
+            self._tell,
+            wake=self._healer_wake,
+            wanted=self._models,
+            on_live=self._pauses.works,
+        )
         if self._started:
             healer.arm()
         return healer
@@ -271,11 +289,17 @@ class _Lines:
         return bool(data)
 
 
-def _end_group(group: int) -> None:
-    """Kill what is left of tritonserver's process group and collect the dead."""
+def _end_all(group: int) -> None:
+    """Kill what is left of tritonserver's process group, and what left it, and collect the dead.
+
+    A process is our child once the one that started it has ended; so there may be more after each that is collected.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
     while True:
+        for child in children(os.getpid()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
         try:
             os.waitpid(-1, 0)
         except ChildProcessError:
