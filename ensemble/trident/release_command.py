@@ -102,3 +102,5 @@ def _show(result: "ReleaseResult", repository: Path, as_json: bool) -> None:
         print(f"the new [serving] settings wait; for them stop the servers, then: trident release {result.name}")
     if result.removed:
         print(f"removed version {', '.join(map(str, result.removed))}")
+    if result.left:
+        print(result.left)

@@ -47,6 +47,7 @@ class ReleaseResult:
         removed: versions that are gone from the repository.
         settings_wait: whether [serving] was changed and is as it was, because servers run: tritonserver 24.10 may crash
             when it loads models anew that are under load.
+        left: why versions that are no longer served are not removed, and what to do; empty if there are none left.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ReleaseResult:
     servers: list[str]
     removed: list[int]
     settings_wait: bool
+    left: str
 
 
 def release(
@@ -127,18 +129,16 @@ def _change(name: str, repository: Path, choose: Choice, servers: Sequence[Serve
             serving = [server for server in servers if server.serves()]
             waits = bool(serving) and pinned(texts, target, ragged=ragged) != pinned(present, target, ragged=ragged)
             texts = present if waits else texts
-            if serving:
-                leaving = pinned(texts, target, ragged=ragged, leaving=former.loaded)
-                _change_over(repository, leaving, former, target, serving)
-            unloaded = _finish(repository, pinned(texts, target, ragged=ragged), target, serving)
-            count = int(read_record(repository, name, target.version).get("versions_kept", 2))
-            removed = prune(repository, name, count) if unloaded else []
+            leaving = pinned(texts, target, ragged=ragged, leaving=former.loaded if serving else ())
+            _change_over(repository, leaving, former, target, serving)
+            removed, left = _tidy_up(repository, pinned(texts, target, ragged=ragged), target, serving)
     except OSError as error:
         raise BuildError(
             f"cannot write {error.filename or repository}: {error.strerror}; nothing is released. Free space or mend "
             "the path"
         ) from error
-    return ReleaseResult(name, target.version, target.before, [server.url for server in serving], removed, waits)
+    urls = [server.url for server in serving]
+    return ReleaseResult(name, target.version, target.before, urls, removed, waits, left)
 
 
 def _change_over(repository: Path, texts: Texts, former: Pin, target: Pin, servers: Sequence[ServedService]) -> None:
@@ -157,13 +157,26 @@ def _change_over(repository: Path, texts: Texts, former: Pin, target: Pin, serve
             raise
 
 
-def _finish(repository: Path, texts: Texts, target: Pin, servers: Sequence[ServedService]) -> bool:
-    """Take the versions that are no longer served out of the configs; whether all servers have unloaded them."""
-    *steps, _ = texts
-    idle = [server for server in servers if server.has_replaced(target.version)]
-    with _placed(repository, texts):
-        unloaded = [server.unload_others(steps, target.loaded) for server in idle]
-    return len(unloaded) == len(servers) and all(unloaded)
+def _tidy_up(repository: Path, texts: Texts, target: Pin, servers: Sequence[ServedService]) -> tuple[list[int], str]:
+    """Take what is no longer served out of configs, servers and repository; whatever hinders, the release is done.
+
+    Returns:
+        Versions that are gone from the repository, and what is left to do, see `ReleaseResult`.
+    """
+    *steps, name = texts
+    try:
+        idle = [server for server in servers if server.has_replaced(target.version)]
+        with _placed(repository, texts):
+            done = [server for server in idle if server.unload_others(steps, target.loaded)]
+        late = [server.url for server in servers if server not in done]
+        if not late:
+            count = int(read_record(repository, name, target.version).get("versions_kept", 2))
+            return prune(repository, name, count), ""
+        reason = f"{', '.join(late)} did not unload it"
+    except OSError as error:
+        reason = f"cannot write {error.filename or repository}: {error.strerror}"
+    again = f"the next release does that, or: trident release {name} {target.version}"
+    return [], f"what is no longer served is not removed yet: {reason}; {again}"
 
 
 @contextmanager

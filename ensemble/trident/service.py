@@ -52,6 +52,12 @@ class TextPreprocess(Section):
     max_text_bytes: Count = 2**20
 
 
+class TokenPreprocess(TextPreprocess):
+    """Of spans, which must be told in the text as it came."""
+
+    clean: bool = False
+
+
 class ImagePreprocess(Section):
     """Encoded images to pixels."""
 
@@ -184,7 +190,7 @@ class TokenClassification(Spec):
     """Texts to labelled spans."""
 
     task: Literal["token-classification"] = "token-classification"
-    preprocess: TextPreprocess = TextPreprocess(clean=False)
+    preprocess: TokenPreprocess = TokenPreprocess()
     postprocess: TokenPostprocess = TokenPostprocess()
 
 

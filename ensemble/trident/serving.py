@@ -97,8 +97,15 @@ class ServedService:
             self._wait_until_alone({*steps}, set().union(*(named(texts[step]) for step in steps)), UNLOAD_S)
 
     def has_replaced(self, version: int) -> bool:
-        """Wait until all requests that other versions of the ensemble took are answered; False if that takes long."""
-        return self._wait_until_alone({self._name}, {version}, self._client.timeout_s)
+        """Wait until all requests that other versions of the ensemble took are answered.
+
+        Returns:
+            Whether they are; not if that takes long, or nobody says so.
+        """
+        try:
+            return self._wait_until_alone({self._name}, {version}, self._client.timeout_s)
+        except ClientError:  # it is gone; the release is none the less done
+            return False
 
     def unload_others(self, steps: Sequence[str], loaded: Iterable[int]) -> bool:
         """Load the steps' configs that lie in the repository, and wait until all versions but these are gone.

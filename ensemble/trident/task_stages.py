@@ -72,16 +72,26 @@ def _text(service: Service, settings: TextPreprocess, taken: Mapping[str, Tensor
         )
     outputs = dict(taken)
     wanted = {tensor.name for tensor in postprocess.inputs} if postprocess else set()
-    if file.kind == "keras" and wanted & {"offsets", "word_ids"}:
-        raise ServiceError(
-            f"{service.tokenizer} is Keras', which does not tell where tokens stand; give a tokenizer.json"
-        )
+    if wanted & {"offsets", "word_ids"}:
+        _check_positions(service, settings, file.kind)
     _check_types(service, outputs, ("TYPE_INT32", "TYPE_INT64", "TYPE_FP32"))
     length = settings.max_length if settings.padding != "longest" else -1
     for name, dims in (("attention_mask", (length,)), ("offsets", (length, 2)), ("word_ids", (length,))):
         if name in wanted and name not in outputs:
             outputs[name] = Tensor(name, "TYPE_INT32", dims)
     return Stage("text", (text,), tuple(outputs.values()), values, {file.file_name: file.content}, file.vocabulary_size)
+
+
+def _check_positions(service: Service, settings: TextPreprocess, kind: str) -> None:
+    if kind == "keras":
+        raise ServiceError(
+            f"{service.tokenizer} is Keras', which does not tell where tokens stand; give a tokenizer.json"
+        )
+    if settings.clean:
+        raise ServiceError(
+            f"{service.toml}: preprocess.clean is true, so tokens would be placed in the cleaned text, and the "
+            "postprocess stage takes their places in the text as it came; set clean = false"
+        )
 
 
 def _check_lengths(service: Service, settings: TextPreprocess, taken: Mapping[str, Tensor]) -> None:

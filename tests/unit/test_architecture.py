@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -136,6 +137,12 @@ def test_processes_are_started_only_where_they_are_watched() -> None:
     calls = {path: {call for call in called(path) if call.startswith(PROCESS_CALLS)} for path in SOURCES}
     assert offenders(modules, allowed) == {}
     assert offenders(calls, allowed) == {}
+
+
+def test_the_package_of_the_server_names_each_of_its_modules() -> None:
+    said = ast.get_docstring(parsed(TRIDENT / "server" / "__init__.py")) or ""
+    modules = {path.stem for path in (TRIDENT / "server").glob("*.py")} - {"__init__"}
+    assert {name.partition(".")[0] for name in re.findall(r"`([\w.]+)`", said)} == modules
 
 
 def test_nobody_runs_python_between_a_fork_and_the_program() -> None:

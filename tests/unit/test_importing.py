@@ -286,6 +286,18 @@ def test_a_keras_tokenizer_cannot_tell_where_tokens_stand(service_folder: Path) 
     assert "does not tell where tokens stand" in refusal(service_folder, toml)
 
 
+def test_where_tokens_stand_is_told_of_the_text_as_it_came(service_folder: Path) -> None:
+    write_savedmodel(service_folder / "model.savedmodel", TEXT_INPUTS, {"logits": ("FP32", [-1, -1, 2])})
+    toml = 'task = "token-classification"\n[preprocess]\nmax_length = 64\n'
+    (service_folder / "service.toml").write_text('name = "spam"\n' + toml)
+    preprocess = design(load_service(service_folder)).preprocess
+    assert preprocess is not None
+    assert preprocess.settings["clean"] is False
+    assert "clean is true, so tokens would be placed in the cleaned text" in refusal(
+        service_folder, toml + "clean = true\n"
+    )
+
+
 def test_a_value_is_one_number(service_folder: Path) -> None:
     write_savedmodel(
         service_folder / "model.savedmodel", {"features": ("FP32", [-1, 1])}, {"output": ("FP32", [-1, 3])}

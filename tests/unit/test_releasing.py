@@ -3,24 +3,27 @@
 import errno
 import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from google.protobuf import text_format
 from protobuf_savedmodel import TEXT_INPUTS, write_savedmodel
 from trident.cli import app
 from trident.errors import BuildError, ServiceError, TridentError
-from trident.pins import Pin, read_pin
-from trident.releasing import release, rollback
+from trident.pins import Pin, named, read_pin
+from trident.releasing import ReleaseResult, release, rollback
 from trident.repository import build
 from trident.service import load_service
+from trident.serving import ServedService
 from trident.versions import RECORD, prune
+from trident_client import Client, ConnectError, InvalidRequest
 from tritonclient.grpc import model_config_pb2 as pb
 from typer.testing import CliRunner
 
@@ -305,6 +308,80 @@ def test_whichever_move_fails_the_repository_is_as_it_was(
         patch.setattr(os, "replace", refusing(len(MODELS)))
         release("spam", repository)
     assert pin(repository) == Pin(2, 1)
+
+
+class Obedient:
+    """The client of a server that does what it is told, until it goes."""
+
+    url, timeout_s = "grpc://127.0.0.1:18001", 1.0
+
+    def __init__(self, repository: Path) -> None:
+        self._repository = repository
+        self._loaded: dict[str, set[str]] = {}
+        self.answers_left: float = math.inf
+        for model in MODELS:
+            self.load_model(model)
+
+    def load_model(self, model: str, config: str = "") -> None:
+        text = (self._repository / model / "config.pbtxt").read_text()
+        told = json.loads(config)["version_policy"]["specific"]["versions"] if config else map(str, named(text))
+        self._loaded[model] = {*told}
+
+    def is_model_ready(self, model: str, version: str) -> bool:
+        return version in self._loaded[model]
+
+    def infer_tensors(self, model: str, inputs: dict[str, Any], **options: Any) -> dict[str, Any]:
+        raise InvalidRequest("'hello' is refused, which says nothing of the version")
+
+    def get_model_repository_index(self) -> list[dict[str, str]]:
+        self.answers_left -= 1
+        if self.answers_left < 0:
+            raise ConnectError("nobody is there")
+        found = [(model, version) for model, versions in self._loaded.items() for version in versions]
+        return [{"name": model, "version": version, "state": "READY"} for model, version in found]
+
+
+@pytest.fixture
+def server(repository: Path, build_next: BuildNext) -> Obedient:
+    """Serves version 1 of two."""
+    build_next()
+    build_next()
+    return Obedient(repository)
+
+
+def release_on(server: Obedient, repository: Path, version: int | None = None) -> ReleaseResult:
+    """Release a version, the newest if None."""
+    return release("spam", repository, version, [ServedService(cast(Client, server), "spam", repository)])
+
+
+LEFT = "what is no longer served is not removed yet: {}; the next release does that, or: trident release spam {}"
+
+
+@pytest.mark.parametrize("step", range(len(MODELS) - 1))
+def test_when_servers_have_changed_over_the_disk_cannot_undo_the_release(
+    server: Obedient, repository: Path, build_next: BuildNext, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    assert release_on(server, repository).left == ""
+    build_next()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", refusing(len(MODELS) + step))
+        result = release_on(server, repository)
+    assert (result.version, result.servers, result.removed) == (3, [server.url], [])
+    config = repository / MODELS[step] / "config.pbtxt"
+    assert result.left == LEFT.format(f"cannot write {config}: No space left on device", 3)
+    assert served(repository) == ([1, 2, 3], 3)
+    result = release_on(server, repository, 3)
+    assert (result.removed, result.left, served(repository)) == ([1], "", ([2, 3], 3))
+
+
+def test_a_server_that_goes_when_it_has_changed_over_does_not_undo_the_release(
+    server: Obedient, repository: Path
+) -> None:
+    server.answers_left = 1  # that it serves the service
+    result = release_on(server, repository)
+    assert (result.version, result.servers, result.removed) == (2, [server.url], [])
+    assert result.left == LEFT.format(f"{server.url} did not unload it", 2)
+    assert served(repository) == ([1, 2], 2)
 
 
 def refusing(failing: int) -> Callable[[Path, Path], None]:

@@ -1,9 +1,11 @@
 """State files say what runs; only their owner reads them, and what dead servers left is removed."""
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +14,11 @@ import pytest
 from server_states import server
 from trident.errors import TridentError
 from trident.server import state
-from trident.server.state import process_start, running_servers, server_dir
+from trident.server.state import process_start, remove_old_logs, running_servers, server_dir
 from trident.server.stopping import stop_server
 
 DEAD = 2**22 + 1  # Linux has no such pid
+WEEK_S = 7 * 24 * 3600
 
 
 @pytest.fixture(autouse=True)
@@ -91,6 +94,25 @@ def test_what_a_dead_server_left_is_removed(tmp_path: Path) -> None:
     assert running_servers() == [server(18000)]
     assert not server(18010, pid=DEAD).path.exists()
     assert sorted(path.name for path in (tmp_path / "shm").iterdir()) == ["other", "trident_18000_a"]
+
+
+def test_logs_are_kept_for_a_week_and_while_their_server_runs() -> None:
+    server(18000).write()
+    for port, age_s in ((18000, WEEK_S + 60), (18010, WEEK_S + 60), (18020, WEEK_S - 60)):
+        server_dir(port).mkdir(parents=True, exist_ok=True)
+        os.utime(server_dir(port), (0, time.time() - age_s))
+    remove_old_logs()
+    assert sorted(path.name for path in server_dir(18000).parent.iterdir()) == ["18000", "18020"]
+
+
+def test_two_starts_at_once_may_remove_the_same_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for port in (18000, 18010):
+        server_dir(port).mkdir(parents=True)
+        os.utime(server_dir(port), (0, 0))
+    remove = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", lambda folder, **options: remove(folder.parent))  # the other start is faster
+    remove_old_logs()
+    assert not server_dir(18000).parent.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"supervisor_pid": 1}'])

@@ -22,7 +22,7 @@ from trident_client import Client, ClientError, Forbidden
 from trident.bytecode import write_bytecode
 from trident.errors import ServerStartError
 from trident.ownership import is_built
-from trident.server.embedded import assemble_backends, find_tritonserver
+from trident.server.embedded import Tritonserver, assemble_backends, find_tritonserver
 from trident.server.health import PATH
 from trident.server.limits import allow_connections, request_size_options
 from trident.server.state import log_of, remove_old_logs, running_servers
@@ -218,12 +218,38 @@ class Server:
 
     def _start(self) -> None:
         triton = find_tritonserver(self._tritonserver)
-        backends = assemble_backends(triton)
-        repository = str(self._plain(self.model_repository.resolve()))
+        repository = self._plain(self.model_repository.resolve())
+        backends = self._plain(assemble_backends(triton))
+        completes = _needs_completing(self.model_repository)
+        arguments = self._arguments(triton, repository, backends, completes_configs=completes)
+        arguments += request_size_options(triton)
+        self.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.log.write_text("")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "trident.server.supervisor"],
+            stdin=subprocess.PIPE,
+            stdout=self._events or subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        allow_connections(self._process.pid)
+        order = {
+            "arguments": arguments,
+            "repository": str(repository),
+            "environment": triton.environment(),
+            "start_timeout_s": self._start_timeout_s,
+            "exit_timeout_s": self._exit_timeout_s,
+            "state": self._description(completes_configs=completes),
+        }
+        self._say(json.dumps(order))
+
+    def _arguments(
+        self, triton: Tritonserver, repository: Path, backends: Path, *, completes_configs: bool
+    ) -> list[str]:
+        """The command line of tritonserver, but for the options that not every release knows."""
         arguments = [
             str(triton.binary),
             f"--model-repository={repository}",
-            f"--backend-directory={self._plain(backends)}",
+            f"--backend-directory={backends}",
             "--model-control-mode=explicit",
             *(f"--load-model={name}" for name in self.models),
             "--exit-on-error=false",  # we ask which models failed and why, and then decide
@@ -234,42 +260,23 @@ class Server:
             f"--grpc-restricted-protocol={RESTRICTED}:admin-key={self.admin_key}",
             *(f"--{protocol}-address={HOST}" for protocol in PROTOCOLS),
             *(f"--{protocol}-port={self.ports[protocol]}" for protocol in PROTOCOLS),
-            *request_size_options(triton),
         ]
-        # Triton sleeps for a second to find out what a configuration leaves out, at each load of each model.
-        # Source: triton-inference-server/python_backend r24.10, src/stub_launcher.cc, UpdateHealth.
-        found = _find_models(self.model_repository)  # all of them, since any may be loaded later
-        completes = not all(is_built(self.model_repository / name) for name in found)
-        if not completes:
+        if not completes_configs:
             arguments.append("--disable-auto-complete-config")
         if triton.caches is not None and triton.caches.is_dir():
             arguments.append(f"--cache-directory={triton.caches}")
-        self.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.log.write_text("")
-        state = {f"{protocol}_port": port for protocol, port in self.ports.items()} | {
+        return arguments
+
+    def _description(self, *, completes_configs: bool) -> dict[str, object]:
+        """What `ServerState` says of this server, but for the supervisor's process."""
+        return {f"{protocol}_port": port for protocol, port in self.ports.items()} | {
             "model_repository": str(self.model_repository.resolve()),
             "admin_key": self.admin_key,
             "shm_prefix": self.shm_prefix,
             "links": str(self._links or ""),
             "log": str(self.log.resolve()),
-            "completes_configs": completes,
+            "completes_configs": completes_configs,
         }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "trident.server.supervisor"],
-            stdin=subprocess.PIPE,
-            stdout=self._events or subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        allow_connections(self._process.pid)
-        order = {
-            "arguments": arguments,
-            "repository": repository,
-            "environment": triton.environment(),
-            "start_timeout_s": self._start_timeout_s,
-            "exit_timeout_s": self._exit_timeout_s,
-            "state": state,
-        }
-        self._say(json.dumps(order))
 
     def _say(self, line: str) -> None:
         """Write a line to the supervisor; if it has ended, whoever waits for it finds out."""
@@ -353,6 +360,15 @@ def _find_models(repository: Path) -> list[str]:
 
 def _is_model(folder: Path) -> bool:
     return (folder / "config.pbtxt").is_file() or any(path.name.isdigit() for path in folder.iterdir())
+
+
+def _needs_completing(repository: Path) -> bool:
+    """Whether Triton has to find out what configurations leave out; of all models, since any may be loaded later.
+
+    It sleeps for a second for that, at each load of each model.
+    Source: triton-inference-server/python_backend r24.10, src/stub_launcher.cc, UpdateHealth.
+    """
+    return not all(is_built(repository / name) for name in _find_models(repository))
 
 
 def _choose_ports(ports: dict[str, int]) -> dict[str, int]:

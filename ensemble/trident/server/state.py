@@ -4,6 +4,7 @@ It holds the admin key, so only its owner may read it. The key also stands in tr
 which every user of the machine can list.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -98,9 +99,10 @@ class ServerState:
 def remove_old_logs() -> None:
     """Remove the folders of servers that have been gone for a week; servers on free ports leave many."""
     for folder in (state_dir() / "servers").glob("*"):
-        old = time.time() - folder.stat().st_mtime > LOGS_KEPT_S
-        if old and not (folder / "state.json").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another start removes the same
+            old = time.time() - folder.stat().st_mtime > LOGS_KEPT_S
+            if old and not (folder / "state.json").exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def server_dir(http_port: int) -> Path:
