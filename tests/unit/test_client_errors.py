@@ -6,6 +6,7 @@ from http.client import HTTPMessage
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 from trident_client import (
     AnswerLost,
@@ -47,7 +48,8 @@ def over_http(status: int, body: bytes = b'{"error":"the reason"}', **headers: s
 
 
 def over_grpc(code: Any, details: str | None = "the reason") -> ClientError:
-    return GrpcFailures("grpc://host:8000").of(code, details, Deadline(1.5))
+    error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    return GrpcFailures("grpc://host:8000").of(error, Deadline(1.5))
 
 
 @pytest.mark.parametrize(
