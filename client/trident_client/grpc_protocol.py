@@ -18,7 +18,7 @@ from trident_client.errors import (
     ServerError,
     Unavailable,
 )
-from trident_client.failures import Failures, closed, in_one_line
+from trident_client.failures import Failures, in_one_line
 from trident_client.http_protocol import NOT_OFFERED, is_transient
 from trident_client.protocol import Call
 from trident_client.tensors import Arrays, Parameters, check_model, check_parameters, datatype_of, from_bytes, to_bytes
@@ -68,8 +68,6 @@ class GrpcFailures(Failures):
         details = in_one_line(details or f"{self.url} answered {code.name} without a reason")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return self.timed_out(deadline)
-        if code is grpc.StatusCode.CANCELLED:
-            return closed()
         if code is grpc.StatusCode.UNAVAILABLE:
             return self._unavailable(details)
         if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.NOT_FOUND) and is_transient(details):

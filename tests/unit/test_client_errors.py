@@ -64,6 +64,7 @@ def over_grpc(code: Any, details: str | None = "the reason") -> ClientError:
         (Forbidden, over_http(401, b""), over_grpc(Code.UNAUTHENTICATED)),
         (ServerError, over_http(500), over_grpc(Code.INTERNAL)),
         (ServerError, over_http(501), over_grpc(Code.UNIMPLEMENTED)),
+        (ServerError, over_http(499), over_grpc(Code.CANCELLED)),
         (ServerError, over_http(500, b"<html>", Content_Type="text/html"), over_grpc(Code.UNKNOWN, None)),
         (Unavailable, over_http(408), over_grpc(Code.UNAVAILABLE, "the message takes too long to come")),
         (InvalidRequest, over_http(413), over_grpc(Code.RESOURCE_EXHAUSTED)),
