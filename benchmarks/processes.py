@@ -42,12 +42,16 @@ def tritonserver_of(server: Server) -> int:
 
 
 def held(server: Server) -> Held:
-    """Look at a running server."""
+    """Look at a running server.
+
+    Raises:
+        ProcessLookupError: it, or its tritonserver, does not run just now.
+    """
     pids = _pids(server)
     return Held(
         memory_mb=memory_mb(pids),
         tritonserver_mb=memory_mb([pids[0], tritonserver_of(server)]),
-        shared_memory_mb=sum(path.stat().st_blocks * 512 for path in SHARED_MEMORY.glob(f"{server.shm_prefix}*")) / MB,
+        shared_memory_mb=sum(map(_bytes_held, SHARED_MEMORY.glob(f"{server.shm_prefix}*"))) / MB,
         descriptors=sum(_entries(pid, "fd") for pid in pids),
         threads=sum(_entries(pid, "task") for pid in pids),
     )
@@ -65,6 +69,13 @@ def _program(pid: int) -> str:
         return Path((Path("/proc") / str(pid) / "cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")).name
     except OSError:  # it ended just now
         return ""
+
+
+def _bytes_held(region: Path) -> int:
+    try:
+        return region.stat().st_blocks * 512
+    except FileNotFoundError:  # it was removed just now
+        return 0
 
 
 def _entries(pid: int, folder: str) -> int:

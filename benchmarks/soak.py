@@ -7,6 +7,7 @@ of the last.
 """
 
 import argparse
+import contextlib
 import json
 import random
 import shlex
@@ -18,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -61,6 +63,7 @@ class Soak:
         self.recoveries: list[float] = []
         self._server, self._service, self._texts, self._seed = server, service, texts, seed
         self._stop = threading.Event()
+        self._connections = ExitStack()
         self._changing = threading.Lock()
         self._dead_since = self._alive_since = 0.0
         self._lock = threading.Lock()
@@ -74,21 +77,23 @@ class Soak:
             (PAUSE_S, self._caller),
         ] * callers
         jobs += [(KILL_S, self._killer), (BAD_S, self._vandal), (RELEASE_S, self._releaser)]
-        threads = [
-            threading.Thread(target=self._repeat, args=(mean_s, begin(random.Random(self._seed + n)), self._seed + n))
-            for n, (mean_s, begin) in enumerate(jobs)
-        ]
-        self._began = time.monotonic()
-        for thread in threads:
-            thread.start()
+        with self._connections, ThreadPoolExecutor(len(jobs)) as pool:
+            acts = [(mean_s, begin(random.Random(self._seed + n))) for n, (mean_s, begin) in enumerate(jobs)]
+            self._began = time.monotonic()
+            try:
+                for n, (mean_s, act) in enumerate(acts):
+                    pool.submit(self._repeat, mean_s, act, self._seed + n)
+                self._watch(seconds, tell)
+            finally:
+                self._stop.set()
+
+    def _watch(self, seconds: float, tell: Callable[[str], None]) -> None:
         while (passed := time.monotonic() - self._began) < seconds:
-            self.samples.append({"s": passed} | asdict(held(self._server)))
-            if len(self.samples) % 12 == 0:
-                tell(f"{passed / 60:.0f} of {seconds / 60:.0f} min, {dict(self.counts)}, {len(self.faults)} faults")
+            with contextlib.suppress(ProcessLookupError):  # tritonserver is between two lives
+                self.samples.append({"s": passed} | asdict(held(self._server)))
+                if len(self.samples) % 12 == 0:
+                    tell(f"{passed / 60:.0f} of {seconds / 60:.0f} min, {dict(self.counts)}, {len(self.faults)} faults")
             self._stop.wait(SAMPLE_S)
-        self._stop.set()
-        for thread in threads:
-            thread.join()
 
     def _repeat(self, mean_s: float, act: Callable[[], None], seed: int) -> None:
         rng = random.Random(seed)
@@ -110,7 +115,7 @@ class Soak:
 
     def _caller(self, rng: random.Random) -> Callable[[], None]:
         url = rng.choice((self._server.http_url, self._server.grpc_url))
-        client = Client(url, timeout_s=CALL_S, retry=RIDE_OUT)
+        client = self._connections.enter_context(Client(url, timeout_s=CALL_S, retry=RIDE_OUT))
 
         def ask() -> None:
             chosen = rng.sample(range(len(self._texts)), rng.choice(SIZES))
@@ -144,7 +149,8 @@ class Soak:
 
     def _vandal(self, rng: random.Random) -> Callable[[], None]:
         made = fuzzing.cases(rng, self._service.name)
-        channel = grpc.insecure_channel(self._server.grpc_url.removeprefix("grpc://"))
+        address = self._server.grpc_url.removeprefix("grpc://")
+        channel = self._connections.enter_context(grpc.insecure_channel(address))
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
 
         def act() -> None:

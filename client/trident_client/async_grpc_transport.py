@@ -39,7 +39,9 @@ class AsyncGrpcTransport:
         except TimeoutError as error:
             raise self._failures.timed_out(deadline) from error
         except grpc.RpcError as error:
-            raise self._failures.of(error.code(), error.details(), deadline) from error
+            if self._closed and error.code() is grpc.StatusCode.CANCELLED:
+                raise closed() from error
+            raise self._failures.of(error, deadline) from error
         except (asyncio.CancelledError, grpc.aio.UsageError) as error:
             if self._closed:  # the channel's end cancels its calls, which is not the caller's doing
                 raise closed() from error

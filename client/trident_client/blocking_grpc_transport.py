@@ -38,7 +38,9 @@ class BlockingGrpcTransport:
         except grpc.FutureCancelledError as error:
             raise closed() from error
         except grpc.RpcError as error:
-            raise self._failures.of(error.code(), error.details(), deadline) from error
+            if self._closed and error.code() is grpc.StatusCode.CANCELLED:
+                raise closed() from error
+            raise self._failures.of(error, deadline) from error
         except ValueError as error:  # closed by another thread between the two lines above
             if self._closed:
                 raise closed() from error

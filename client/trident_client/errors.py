@@ -165,7 +165,8 @@ class Unavailable(InferenceError):
     """The server cannot take the request now; trying again later may work.
 
     Attributes:
-        retry_after_s: seconds that the server asks to wait, ≥ 0; None if it asks nothing.
+        retry_after_s: seconds that the server asks to wait, ≥ 0; None if it asks nothing, infinity if it asks not to
+            be tried again.
 
     Example:
         >>> from trident_client import Client, Unavailable

@@ -1,5 +1,6 @@
 """The gRPC protocol: each call as a message, and its answer as a plain value. Nothing here waits."""
 
+import math
 from collections.abc import Callable, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from trident_client.errors import (
     ServerError,
     Unavailable,
 )
-from trident_client.failures import Failures, closed, in_one_line
+from trident_client.failures import Failures, in_one_line
 from trident_client.http_protocol import NOT_OFFERED, is_transient
 from trident_client.protocol import Call
 from trident_client.tensors import Arrays, Parameters, check_model, check_parameters, datatype_of, from_bytes, to_bytes
@@ -33,6 +34,7 @@ ERRORS: dict[grpc.StatusCode, type[ClientError]] = {
     grpc.StatusCode.PERMISSION_DENIED: Forbidden,  # a proxy's
     grpc.StatusCode.UNAUTHENTICATED: Forbidden,  # a proxy's
 }
+PUSHBACK = "grpc-retry-pushback-ms"  # what gRPC has in place of Retry-After
 KEY_HEADER = "triton-grpc-protocol-admin-key"
 # What gRPC's own library says with UNAVAILABLE.
 NOT_SENT = ("failed to connect", "errors resolving", "DNS resolution failed")
@@ -54,16 +56,18 @@ class GrpcRequest:
 class GrpcFailures(Failures):
     """Makes the errors of one server out of gRPC's."""
 
-    def of(self, code: grpc.StatusCode, details: str | None, deadline: Deadline) -> ClientError:
-        """The error of a call that ended with another code than OK.
+    def of(self, error: Any, deadline: Deadline) -> ClientError:
+        """Ours for a `grpc.RpcError` that has a code, details and trailing metadata, as that of an ended call has."""
+        made = self._of(error.code(), error.details(), deadline)
+        if isinstance(made, Unavailable):
+            made.retry_after_s = _retry_after_s(error.trailing_metadata())
+        return made
 
-        UNAVAILABLE has many causes, which only the details tell apart.
-        """
+    def _of(self, code: grpc.StatusCode, details: str | None, deadline: Deadline) -> ClientError:
+        """UNAVAILABLE has many causes, which only the details tell apart."""
         details = in_one_line(details or f"{self.url} answered {code.name} without a reason")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return self.timed_out(deadline)
-        if code is grpc.StatusCode.CANCELLED:
-            return closed()
         if code is grpc.StatusCode.UNAVAILABLE:
             return self._unavailable(details)
         if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.NOT_FOUND) and is_transient(details):
@@ -205,6 +209,18 @@ def _plain_value(field: Any, value: Any) -> Any:
     if field.message_type is not None:
         return plain(value)
     return field.enum_type.values_by_number[value].name if field.enum_type is not None else value
+
+
+def _retry_after_s(metadata: Any) -> float | None:
+    """Seconds of a call's trailing metadata; infinitely many if the server wants no other attempt.
+
+    That is what a number below 0 means, and what gRPC's library makes of anything that is none.
+    Source: gRPC proposal A6, "Pushback".
+    """
+    value = dict(metadata or ()).get(PUSHBACK)
+    if value is None:
+        return None
+    return float(value) / 1e3 if value.isdecimal() else math.inf
 
 
 def _read_index(answer: Any) -> list[dict[str, Any]]:

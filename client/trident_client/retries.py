@@ -16,7 +16,7 @@ class Retry:
     """When a request is sent again: the server was unavailable, or could not be reached, so it did nothing yet.
 
     The pause before attempt n + 1 is random, between half of `base_s` · 2ⁿ⁻¹ and all of it, and never goes beyond
-    the call's deadline; a server that names a time itself (HTTP's Retry-After) gets that.
+    the call's deadline; a server that names a time itself (HTTP's Retry-After, gRPC's pushback) gets that.
 
     Attributes:
         attempts: at most so many in all, ≥ 1.

@@ -6,6 +6,7 @@ from http.client import HTTPMessage
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 from trident_client import (
     AnswerLost,
@@ -47,7 +48,8 @@ def over_http(status: int, body: bytes = b'{"error":"the reason"}', **headers: s
 
 
 def over_grpc(code: Any, details: str | None = "the reason") -> ClientError:
-    return GrpcFailures("grpc://host:8000").of(code, details, Deadline(1.5))
+    error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    return GrpcFailures("grpc://host:8000").of(error, Deadline(1.5))
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,7 @@ def over_grpc(code: Any, details: str | None = "the reason") -> ClientError:
         (Forbidden, over_http(401, b""), over_grpc(Code.UNAUTHENTICATED)),
         (ServerError, over_http(500), over_grpc(Code.INTERNAL)),
         (ServerError, over_http(501), over_grpc(Code.UNIMPLEMENTED)),
+        (ServerError, over_http(499), over_grpc(Code.CANCELLED)),
         (ServerError, over_http(500, b"<html>", Content_Type="text/html"), over_grpc(Code.UNKNOWN, None)),
         (Unavailable, over_http(408), over_grpc(Code.UNAVAILABLE, "the message takes too long to come")),
         (InvalidRequest, over_http(413), over_grpc(Code.RESOURCE_EXHAUSTED)),

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from trident.gateway import checks
 from trident.gateway.checks import Malformed, check_grpc, check_http
 from tritonclient.grpc import service_pb2 as pb
 
@@ -143,3 +145,50 @@ def test_malformed_messages_are_told_what_is_wrong() -> None:
         check_grpc(b"\x2a\x00" * 2**20)
     with pytest.raises(Malformed, match="is no ModelInferRequest"):
         check_grpc(b"\xff\xff")
+
+
+def test_the_fields_of_a_request_all_have_a_length() -> None:
+    kinds = {field.number: field.type for field in pb.ModelInferRequest.DESCRIPTOR.fields}
+    delimited = {FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES, FieldDescriptor.TYPE_MESSAGE}
+    assert set(kinds) == set(range(1, 8))
+    assert set(kinds.values()) <= delimited
+
+
+@pytest.mark.parametrize(
+    ("begins", "said"),
+    [
+        (b"\x40\x00", "the message has a field 8 of wire type 0; a ModelInferRequest has the fields 1 to 7"),
+        (b"\x42\x00", "a field 8 of wire type 2"),
+        (b"\x02\x00", "a field 0 of wire type 2"),
+        (b"\x28\x00", "a field 5 of wire type 0; .* all of wire type 2"),
+        (b"\x2b\x2c", "a field 5 of wire type 3"),
+        (b"\xc2\x3e\x00", "a field 1000 of wire type 2"),
+        (b"\xaa\x80\x80\x80\x10\x00", "a field 536870917 of wire type 2"),
+        (b"\xaa\x00\x00", "more than 1,000 tensors"),
+        (b"\x2a\x80\x00", "more than 1,000 tensors"),
+        (b"\x2a\x80\x80\x80\x80\x80\x00", "is no ModelInferRequest"),
+        (b"\x3a\xff\xff\xff\x7f", "is no ModelInferRequest"),
+    ],
+)
+def test_nothing_keeps_the_fields_of_a_message_from_being_counted(begins: bytes, said: str) -> None:
+    """A parser skips what it does not know, and takes numbers that are longer than they need be."""
+    with pytest.raises(Malformed, match=said):
+        check_grpc(begins + b"\x2a\x00" * 5000)
+
+
+def test_much_beside_the_raw_tensors_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = message()
+    entry = made.outputs.add(name="y")
+    for number in range(2**19):
+        entry.parameters[str(number)].bool_param = True
+    attacks = (made.SerializeToString(), pb.ModelInferRequest(id="i" * 2**23).SerializeToString())
+    monkeypatch.setattr(checks, "service_pb2", None)
+    for attack in attacks:
+        with pytest.raises(Malformed, match="more than 4,194,304 bytes beside its raw tensors"):
+            check_grpc(attack)
+
+
+def test_raw_tensors_are_not_counted() -> None:
+    large = pb.ModelInferRequest(model_name="a", raw_input_contents=[b"\0" * 2**23])
+    large.inputs.add(name="x", datatype="UINT8", shape=[1, 2**23])
+    check_grpc(large.SerializeToString())

@@ -2,10 +2,13 @@
 
 import json
 import socket
+import struct
+import threading
 import urllib.error
 import urllib.request
 
 import pytest
+from patience import until
 from trident.server.health import Health, read_health
 
 
@@ -42,3 +45,16 @@ def test_other_addresses_are_not_there(port: int) -> None:
 def test_a_port_where_nobody_or_somebody_else_answers(port: int) -> None:
     with pytest.raises(OSError, match="refused"):
         read_health(port, 5)
+
+
+def test_a_probe_that_resets_its_connection_is_not_told(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    Health().serve(port)
+    before = threading.active_count()
+    reset_at_the_end = struct.pack("ii", 1, 0)
+    for sent in (b"", b"GET /health"):
+        with socket.create_connection(("127.0.0.1", port)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset_at_the_end)
+            probe.sendall(sent)
+    assert read_health(port, 5)["ready"]
+    until(lambda: threading.active_count() <= before, "the connections are still open")
+    assert capfd.readouterr().err == ""

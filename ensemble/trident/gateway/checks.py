@@ -20,8 +20,10 @@ KNOWN = ", ".join(sorted(DATATYPES))
 LARGEST = 2**63 - 1  # that fits into an axis
 # Whoever reads a request holds the others up; so much takes a tenth of a second, or half of one if it is made for that.
 MOST_PARTS = 2**19  # values, lists and objects of the JSON; more belong into binary data
-MOST_TYPED = 2**22  # bytes of a message's inputs, without the raw ones
-INPUTS = 5  # the field of a ModelInferRequest
+MOST_BESIDE_RAW = 2**22  # bytes of a message without its raw_input_contents
+RAW_CONTENTS = 7  # the last field of a ModelInferRequest
+DELIMITED = 2  # the wire type of all of them: a length, and so many bytes
+NO_REQUEST = "the message is no ModelInferRequest"
 MOST_TENSORS = 1000  # of a request
 MOST_AXES = 32
 # tritonserver repeats names and ids in each answer, and never gives back what long ones of a stream took.
@@ -88,7 +90,7 @@ def check_grpc(message: bytes) -> None:
     try:
         request = service_pb2.ModelInferRequest.FromString(message)
     except DecodeError:
-        raise Malformed("the message is no ModelInferRequest") from None
+        raise Malformed(NO_REQUEST) from None
     if not request.inputs:
         raise Malformed("'inputs' must hold at least one tensor")
     _check_name("id", request.id)
@@ -102,32 +104,45 @@ def check_grpc(message: bytes) -> None:
 
 
 def _check_layout(message: bytes) -> None:
-    """Refuse what would take long to parse, without parsing it: many tensors, or large ones that are not raw."""
+    """Refuse what would take long to parse, without parsing it: many tensors, or much that is not raw."""
     size = 0
     for count, (field, length) in enumerate(_fields(message), 1):
-        size += length if field == INPUTS else 0
+        size += length if field != RAW_CONTENTS else 0
         if count > 4 * MOST_TENSORS:
             raise Malformed(f"the request has more than {MOST_TENSORS:,} tensors")
-        if size > MOST_TYPED:
-            raise Malformed(f"'inputs' take more than {MOST_TYPED:,} bytes; send the tensors in raw_input_contents")
+        if size > MOST_BESIDE_RAW:
+            most = f"more than {MOST_BESIDE_RAW:,} bytes beside its raw tensors"
+            raise Malformed(f"the message has {most}; send the tensors in raw_input_contents")
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, int]]:
-    """Number and length of each field of a ModelInferRequest, all of which have one.
+    """Number and length of each field of a ModelInferRequest.
 
+    A parser skips fields that it does not know, so whoever counts must not stop at them; here they are refused.
     Source: the encoding of Protocol Buffers, "Message Structure".
     """
     place = 0
-    while place < len(message) and message[place] & 7 == 2:
-        field = message[place] >> 3
-        length = shift = 0
-        while (place := place + 1) < len(message):
-            length |= (message[place] & 127) << shift
-            shift += 7
-            if message[place] < 128 or shift > 63:
-                break
-        place += 1 + length
+    while place < len(message):
+        tag, place = _varint(message, place)
+        field, kind = tag >> 3, tag & 7
+        if kind != DELIMITED or not 0 < field <= RAW_CONTENTS:
+            known = f"a ModelInferRequest has the fields 1 to {RAW_CONTENTS}, all of wire type {DELIMITED}"
+            raise Malformed(f"the message has a field {field} of wire type {kind}; {known}")
+        length, place = _varint(message, place)
+        place += length
         yield field, length
+    if place > len(message):
+        raise Malformed(NO_REQUEST)
+
+
+def _varint(message: bytes, place: int) -> tuple[int, int]:
+    """A tag or a length, of which parsers take five bytes at most, and the place behind it."""
+    number = 0
+    for n, byte in enumerate(message[place : place + 5]):
+        number |= (byte & 127) << (7 * n)
+        if byte < 128:
+            return number, place + n + 1
+    raise Malformed(NO_REQUEST)
 
 
 def _check_name(what: str, name: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
+from trident_client.grpc_protocol import PUSHBACK
 from trident_client.http_protocol import NOT_OFFERED, is_transient
 
 from trident.gateway.checks import Malformed, check_grpc
@@ -29,8 +30,7 @@ AWAY = ("failed to connect to all addresses", "errors resolving ", "DNS resoluti
 UNREADABLE = "Unable to parse request"  # what gRPC itself says for a server, with INTERNAL
 LONGEST = 4000  # characters of a reason, which may hold a name that the caller sent; callers take some 8 KB
 RETRY_MS = "1000"
-# What gRPC has in place of Retry-After. Source: gRPC proposal A6, "Pushback".
-PUSHBACK = (("grpc-retry-pushback-ms", RETRY_MS),)
+COME_AGAIN = ((PUSHBACK, RETRY_MS),)  # trailing metadata
 
 Answer = Callable[[Any, Any], Awaitable[None]]
 Serve = Callable[[Any, Share], Awaitable[None]]
@@ -68,7 +68,7 @@ class GrpcDoor(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc has no type
             except Malformed as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             except NotNow as error:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error), PUSHBACK)
+                await context.abort(grpc.StatusCode.UNAVAILABLE, str(error), COME_AGAIN)
             except grpc.aio.AioRpcError as error:
                 await _fail(error, context)
 
@@ -135,7 +135,7 @@ async def _fail(error: "grpc.aio.AioRpcError", context: Any) -> None:
         code = grpc.StatusCode.UNAVAILABLE
     if code is grpc.StatusCode.UNAVAILABLE and details.startswith(AWAY):
         details = "tritonserver does not answer; it may be starting"  # and where it is, is no business of callers
-    await context.abort(code, details, PUSHBACK if code is grpc.StatusCode.UNAVAILABLE else ())
+    await context.abort(code, details, COME_AGAIN if code is grpc.StatusCode.UNAVAILABLE else ())
 
 
 def _not_offered(method: str) -> Answer:

@@ -6,6 +6,7 @@ answers 200 if all models can serve and 503 if not, with the same JSON object in
 
 import http.client
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -57,8 +58,15 @@ class Health:
             OSError: the port is taken.
         """
         handler = type("Handler", (_Handler,), {"health": self})
-        endpoint = ThreadingHTTPServer((HOST, port), handler)
+        endpoint = _Endpoint((HOST, port), handler)
         threading.Thread(target=endpoint.serve_forever, daemon=True).start()
+
+
+class _Endpoint(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A load balancer may connect to see that it can, and reset the connection; nobody reads of that."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
