@@ -100,7 +100,7 @@ class Soak:
         while not self._stop.wait(rng.expovariate(1 / mean_s)):
             try:
                 act()
-            except Exception as error:
+            except (Exception, SystemExit) as error:  # `kill` ends so if there is nothing to kill
                 self._fault(f"{act.__qualname__}: {error!r}")
 
     def _fault(self, line: str) -> None:
