@@ -314,6 +314,13 @@ def test_token_tensors_of_a_type_that_the_stage_has_not_are_refused(service_fold
     )
 
 
+@pytest.mark.parametrize("kind", ["BOOL", "STRING"])
+def test_scores_that_are_no_numbers_are_refused(service_folder: Path, kind: str) -> None:
+    write_savedmodel(service_folder / "model.savedmodel", TEXT_INPUTS, {"logits": (kind, [-1, 2])})
+    said = refusal(service_folder, 'task = "text-classification"\n')
+    assert f"'logits' is {kind}; the stage takes FP32, FP16," in said
+
+
 @pytest.mark.parametrize(
     ("version", "activation", "otherwise"),
     [
