@@ -124,9 +124,21 @@ def _image(service: Service, settings: ImagePreprocess, taken: Mapping[str, Tens
     if len(pixels.dims) != 3 or any(dim not in (-1, size) for dim, size in zip(pixels.dims, wants, strict=True)):
         found = f"preprocess gives {list(wants)} (height, width, channels)"
         raise ServiceError(f"{service.toml}: {found}, and the model takes {list(pixels.dims)}; make them the same")
+    values = settings.model_dump()
     _check_types(service, taken, ("TYPE_FP32", "TYPE_FP16", "TYPE_UINT8"))
+    _check_image(service, values, pixels.data_type)
     image = Tensor("image", "TYPE_STRING", (1,))
-    return Stage("image", (image,), (Tensor("pixels", pixels.data_type, wants),), settings.model_dump())
+    return Stage("image", (image,), (Tensor("pixels", pixels.data_type, wants),), values)
+
+
+def _check_image(service: Service, values: dict[str, Any], data_type: str) -> None:
+    """What the stage itself would refuse when it is loaded."""
+    from trident.stages.image import preprocess  # here, since it imports Pillow
+
+    try:
+        preprocess.output_dtype(data_type, preprocess.Settings(**values).scaling)
+    except ValueError as error:
+        raise ServiceError(f"{service.toml}: preprocess: {error}") from None
 
 
 def _tabular(service: Service, settings: TabularPreprocess, taken: Mapping[str, Tensor]) -> Stage:

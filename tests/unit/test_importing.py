@@ -322,6 +322,23 @@ def test_scores_that_are_no_numbers_are_refused(service_folder: Path, kind: str)
 
 
 @pytest.mark.parametrize(
+    ("kind", "channels", "setting", "fault"),
+    [
+        ("UINT8", 3, 'scaling = "unit"', "output 'pixels' is TYPE_UINT8 and scaling 'unit' gives fractions"),
+        ("FP32", 1, 'channels = 1\nscaling = "torch"', "scaling 'torch' is for 3 channels and channels is 1"),
+        ("FP32", 3, "max_pixels = 200_000_000", "setting max_pixels is 200000000; expected a whole number from 1 to"),
+    ],
+)
+def test_what_the_image_stage_would_refuse_is_refused(
+    service_folder: Path, kind: str, channels: int, setting: str, fault: str
+) -> None:
+    inputs = {"pixels": (kind, [-1, 8, 8, channels])}
+    write_savedmodel(service_folder / "model.savedmodel", inputs, {"logits": ("FP32", [-1, 2])})
+    toml = 'task = "image-classification"\n[preprocess]\nheight = 8\nwidth = 8\n'
+    assert f"service.toml: preprocess: {fault}" in refusal(service_folder, f"{toml}{setting}\n")
+
+
+@pytest.mark.parametrize(
     ("version", "activation", "otherwise"),
     [
         ("2.11.0", "hard_sigmoid", True),
