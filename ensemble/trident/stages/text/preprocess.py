@@ -130,7 +130,11 @@ class TextPreprocessor:
         model = json.loads(self.tokenizer.to_str())["model"]
         token = model.get("unk_token")
         found = self.tokenizer.token_to_id(token) if isinstance(token, str) else None
-        return self.settings.pad_id + 1 if found is None else found
+        if found is not None:
+            return found
+        # Byte-level vocabularies have no unknown token, and often pad with their last one.
+        before, behind = self.settings.pad_id - 1, self.settings.pad_id + 1
+        return before if before >= 0 and self.tokenizer.id_to_token(behind) is None else behind
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, at most `max_length`; at least one, if the tokenizer knows unknown words."""
@@ -185,7 +189,7 @@ class TextPreprocessor:
         encode = self.tokenizer.encode_batch if positions else self.tokenizer.encode_batch_fast
         encodings = encode(parts)
         if not positions:
-            return [Tokens(self._tokens(encoding.ids), [], []) for encoding in encodings]
+            return [Tokens(self._tokens(encoding), [], []) for encoding in encodings]
         shifts = [
             len(text) - len(part) if self.settings.truncation == "pre" else 0
             for text, part in zip(texts, parts, strict=True)
@@ -204,12 +208,14 @@ class TextPreprocessor:
         size = self.settings.max_length
         return tokens[-size:] if self.settings.truncation == "pre" else tokens[:size]
 
-    def _tokens(self, ids: Sequence[int]) -> list[int]:
-        # A text that spells out the padding token must not count as padding.
-        tokens = self._limit(list(ids))
-        if self._pads_with_token:
-            tokens = [self.unknown_id if number == self.settings.pad_id else number for number in tokens]
-        return tokens or [self.unknown_id]
+    def _tokens(self, encoding: Encoding) -> list[int]:
+        ids, pad_id = encoding.ids, self.settings.pad_id
+        # A text that spells out the padding token must not count as padding. What the tokenizer adds stays: there are
+        # some that end every text with the token that they pad with.
+        if self._pads_with_token and pad_id in ids:
+            added = encoding.special_tokens_mask
+            ids = [self.unknown_id if own == (pad_id, 0) else own[0] for own in zip(ids, added, strict=True)]
+        return self._limit(ids) or [self.unknown_id]
 
     def _positioned(self, encoding: Encoding, shift: int) -> Tokens:
         words = [NO_WORD if word is None else word for word in encoding.word_ids]
@@ -217,7 +223,7 @@ class TextPreprocessor:
             (0, 0) if word == NO_WORD else (start + shift, end + shift)
             for (start, end), word in zip(encoding.offsets, words, strict=True)
         ]
-        ids = self._tokens(encoding.ids)
+        ids = self._tokens(encoding)
         return Tokens(ids, self._limit(offsets) or [(0, 0)], self._limit(words) or [NO_WORD])
 
 
