@@ -151,7 +151,10 @@ def test_a_padding_token_that_the_tokenizer_adds_itself_stays(
     assert ids.tolist() == [[2, 3, 6, 6], [2, 1, 3, 6], [6, 6, 6, 6]]
 
 
-@pytest.mark.parametrize("text", ["free prize " * 100_000, "x" * 1_000_000, "\x00 \u0301" * 300_000])
+LARGE = ["free prize " * 100_000, "x" * 1_000_000, "x " * 500_000, " " * 1_000_000 + "x", "\x00 \u0301" * 300_000]
+
+
+@pytest.mark.parametrize("text", LARGE)
 def test_a_megabyte_holds_nobody_up(tmp_path: Path, tokenizer: Tokenizer, text: str) -> None:
     preprocess = preprocessor(tmp_path, tokenizer)
     started = time.perf_counter()
@@ -162,6 +165,17 @@ def test_a_megabyte_holds_nobody_up(tmp_path: Path, tokenizer: Tokenizer, text: 
 
 def test_white_space_before_a_text_hides_nothing_of_it(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert preprocessor(tmp_path, tokenizer).encode([" " * 10_000 + "free prize"]) == [[2, 3]]
+
+
+@pytest.mark.parametrize("truncation", ["pre", "post"])
+@pytest.mark.parametrize("blank", [" ", "\n", "\u3000"])
+def test_white_space_in_or_behind_a_text_hides_nothing_of_it(
+    tmp_path: Path, tokenizer: Tokenizer, truncation: str, blank: str
+) -> None:
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    preprocess = TextPreprocessor(tmp_path / "tokenizer.json", Settings(max_length=8, truncation=truncation))
+    gap = blank * 10_000
+    assert preprocess.encode([f"free{gap}prize hello{gap}"]) == [[2, 3, 4]]
 
 
 def test_a_version_folder_holds_all_that_it_needs(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -181,7 +181,7 @@ class TextPreprocessor:
 
     def _encode(self, texts: Sequence[str], positions: bool) -> list[Tokens]:
         if self.settings.clean:
-            texts = [clean(self._cut(text.lstrip()), self.settings.lowercase) for text in texts]
+            texts = [clean(self._fold(text), self.settings.lowercase) for text in texts]
         if self._keras is not None:
             keras = self._keras
             return [Tokens(self._limit(keras.encode(text)), [], []) for text in texts]
@@ -195,6 +195,16 @@ class TextPreprocessor:
             for text, part in zip(texts, parts, strict=True)
         ]
         return [self._positioned(encoding, shift) for encoding, shift in zip(encodings, shifts, strict=True)]
+
+    def _fold(self, text: str) -> str:
+        """A long text cut like `_cut` does, but as if `clean` had folded its white space; this is faster."""
+        limit = self.settings.max_length * CHARACTERS_PER_TOKEN
+        if self._keras is not None or len(text) <= limit:
+            return text
+        # So many words are at least so many characters.
+        from_end = self.settings.truncation == "pre"
+        words = text.rsplit(maxsplit=limit)[-limit:] if from_end else text.split(maxsplit=limit)[:limit]
+        return self._cut(" ".join(words))
 
     def _cut(self, text: str) -> str:
         """The end of a text that its tokens can come from; Keras drops unknown words, so there it is all of it."""
