@@ -99,7 +99,10 @@ def check_common(name: str, former: Texts, new: Texts) -> None:
         ServiceError: a model takes or gives other tensors, or must be told something else that changes answers.
     """
     for model in sorted({*former, *new}):
-        old, own = _shared(former.get(model, "")), _shared(new.get(model, ""))
+        texts = (former.get(model, ""), new.get(model, ""))
+        # Where padding changes answers nothing is padded, so no value is told, and none can be another.
+        padded = all(_is_ragged(parse(text)) for text in texts)
+        old, own = (_shared(text, padded=padded) for text in texts)
         differing = [key for key in sorted({*old, *own}) if old.get(key) != own.get(key)]
         if differing:
             key = differing[0]
@@ -129,8 +132,8 @@ def data_type(entry: Any) -> str:
     return str(pb.DataType.Name(entry.data_type))
 
 
-def _shared(text: str) -> dict[str, str]:
-    """What → how it is, for all that versions must have in common."""
+def _shared(text: str, *, padded: bool) -> dict[str, str]:
+    """What → how it is, for all that versions must have in common; what pads is of it if both are `padded`."""
     message = parse(text)
     found = {"batching": str(message.max_batch_size > 0)} if text else {}
     for kind, entries in (("input", message.input), ("output", message.output)):
@@ -139,7 +142,7 @@ def _shared(text: str) -> dict[str, str]:
             sizes = dims if entry.HasField("reshape") else f"{list(entry.dims)}"
             found[f"{kind} '{entry.name}'"] = f"{data_type(entry).removeprefix('TYPE_')} {sizes}"
     for key, value in message.parameters.items():
-        if key == "TF_SIGNATURE_DEF" or key.startswith(PAD_VALUE):
+        if key == "TF_SIGNATURE_DEF" or (padded and key.startswith(PAD_VALUE)):
             found[key] = value.string_value
     return found
 

@@ -22,6 +22,10 @@ from trident.stages.tabular.features import read_features
 from trident.stages.tabular.preprocess import TabularPreprocessor
 from trident.tokenizer_files import read_tokenizer
 
+NUMBERS = (
+    *("TYPE_FP32", "TYPE_FP16", "TYPE_FP64"),
+    *(f"TYPE_{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64)),
+)
 TEXT = ("input_ids", "attention_mask", "token_type_ids")  # what the text stage can give a model
 CUSTOM_FILE = "user_stage.py"
 
@@ -104,11 +108,11 @@ def _check_lengths(service: Service, settings: TextPreprocess, taken: Mapping[st
         raise ServiceError(f"{service.toml}: {key}, and {wants}; set max_length = {length}, padding = 'pre' or 'post'")
 
 
-def _check_types(service: Service, tensors: Mapping[str, Tensor], known: tuple[str, ...]) -> None:
+def _check_types(service: Service, tensors: Mapping[str, Tensor], known: tuple[str, ...], does: str = "gives") -> None:
     for tensor in tensors.values():
         if tensor.data_type not in known:
             raise ServiceError(
-                f"{service.savedmodel}: '{tensor.name}' is {tensor.data_type.removeprefix('TYPE_')}; the stage gives "
+                f"{service.savedmodel}: '{tensor.name}' is {tensor.data_type.removeprefix('TYPE_')}; the stage {does} "
                 f"{', '.join(name.removeprefix('TYPE_') for name in known)}. Cast it in the model and export again"
             )
 
@@ -120,9 +124,21 @@ def _image(service: Service, settings: ImagePreprocess, taken: Mapping[str, Tens
     if len(pixels.dims) != 3 or any(dim not in (-1, size) for dim, size in zip(pixels.dims, wants, strict=True)):
         found = f"preprocess gives {list(wants)} (height, width, channels)"
         raise ServiceError(f"{service.toml}: {found}, and the model takes {list(pixels.dims)}; make them the same")
+    values = settings.model_dump()
     _check_types(service, taken, ("TYPE_FP32", "TYPE_FP16", "TYPE_UINT8"))
+    _check_image(service, values, pixels.data_type)
     image = Tensor("image", "TYPE_STRING", (1,))
-    return Stage("image", (image,), (Tensor("pixels", pixels.data_type, wants),), settings.model_dump())
+    return Stage("image", (image,), (Tensor("pixels", pixels.data_type, wants),), values)
+
+
+def _check_image(service: Service, values: dict[str, Any], data_type: str) -> None:
+    """What the stage itself would refuse when it is loaded."""
+    from trident.stages.image import preprocess  # here, since it imports Pillow
+
+    try:
+        preprocess.output_dtype(data_type, preprocess.Settings(**values).scaling)
+    except ValueError as error:
+        raise ServiceError(f"{service.toml}: preprocess: {error}") from None
 
 
 def _tabular(service: Service, settings: TabularPreprocess, taken: Mapping[str, Tensor]) -> Stage:
@@ -197,6 +213,7 @@ def _classification(
     service: Service, settings: ClassificationPostprocess | TabularPostprocess, given: Mapping[str, Tensor]
 ) -> Stage:
     logits = _output(service, given, "logits")
+    _check_types(service, {logits.name: logits}, NUMBERS, "takes")
     classes = logits.dims[-1]
     count = len(service.labels)
     if len(logits.dims) != 1 or classes not in (-1, count, *((1,) if count == 2 else ())):

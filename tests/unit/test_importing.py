@@ -314,6 +314,30 @@ def test_token_tensors_of_a_type_that_the_stage_has_not_are_refused(service_fold
     )
 
 
+@pytest.mark.parametrize("kind", ["BOOL", "STRING"])
+def test_scores_that_are_no_numbers_are_refused(service_folder: Path, kind: str) -> None:
+    write_savedmodel(service_folder / "model.savedmodel", TEXT_INPUTS, {"logits": (kind, [-1, 2])})
+    said = refusal(service_folder, 'task = "text-classification"\n')
+    assert f"'logits' is {kind}; the stage takes FP32, FP16," in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels", "setting", "fault"),
+    [
+        ("UINT8", 3, 'scaling = "unit"', "output 'pixels' is TYPE_UINT8 and scaling 'unit' gives fractions"),
+        ("FP32", 1, 'channels = 1\nscaling = "torch"', "scaling 'torch' is for 3 channels and channels is 1"),
+        ("FP32", 3, "max_pixels = 200_000_000", "setting max_pixels is 200000000; expected a whole number from 1 to"),
+    ],
+)
+def test_what_the_image_stage_would_refuse_is_refused(
+    service_folder: Path, kind: str, channels: int, setting: str, fault: str
+) -> None:
+    inputs = {"pixels": (kind, [-1, 8, 8, channels])}
+    write_savedmodel(service_folder / "model.savedmodel", inputs, {"logits": ("FP32", [-1, 2])})
+    toml = 'task = "image-classification"\n[preprocess]\nheight = 8\nwidth = 8\n'
+    assert f"service.toml: preprocess: {fault}" in refusal(service_folder, f"{toml}{setting}\n")
+
+
 @pytest.mark.parametrize(
     ("version", "activation", "otherwise"),
     [

@@ -44,6 +44,23 @@ def test_softmax_is_applied_if_the_model_gives_logits() -> None:
     assert score.tolist() == [[pytest.approx(1 / 3)] * 3]
 
 
+@pytest.mark.parametrize(
+    ("activation", "dtype", "row"),
+    [
+        *((activation, "uint8", [0, 5, 3]) for activation in ("softmax", "sigmoid", "none")),
+        ("sigmoid", "float16", [8, 10, 9]),
+        ("softmax", "float16", [-20, 5, -19]),
+        ("none", "int64", [0, 5, 3]),
+    ],
+)
+def test_logits_of_any_dtype_are_ranked_as_those_of_float32(activation: str, dtype: str, row: list[int]) -> None:
+    label, score = postprocess(np.array([row], dtype), LABELS, settings(activation=activation))
+    assert label.tolist() == [[b"spam", b"news", b"ham"]]
+    _, expected = postprocess(scores([*map(float, row)]), LABELS, settings(activation=activation))
+    assert score.dtype == np.float32
+    np.testing.assert_allclose(score, expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize(("top_k", "count"), [(1, 1), (2, 2), (3, 3), (4, 3), (2**70, 3)])
 def test_top_k_labels_are_given_as_far_as_there_are_any(top_k: int, count: int) -> None:
     label, score = postprocess(scores([0.5, 0.25, 0.125]), LABELS, settings(top_k))

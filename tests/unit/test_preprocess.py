@@ -6,7 +6,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, processors
 from trident.encoders import train_tokenizer
 from trident.stages.text.preprocess import InvalidInput, Settings, TextPreprocessor, clean, decode, pad, read_folder
 
@@ -93,6 +93,13 @@ def test_a_vocabulary_without_an_unknown_token_still_gives_one_token(tmp_path: P
     assert preprocessor(tmp_path, bare).encode([""]) == [[1]]
 
 
+def test_the_token_of_an_empty_text_is_one_of_the_vocabulary(tmp_path: Path) -> None:
+    vocabulary = {"a": 0, "b": 1, "<|endoftext|>": 2}
+    Tokenizer(models.BPE(vocabulary, [])).save(str(tmp_path / "tokenizer.json"))
+    preprocess = TextPreprocessor(tmp_path / "tokenizer.json", Settings(pad_id=2))
+    assert preprocess.encode([""]) == [[1]]
+
+
 def test_a_text_is_cut_to_max_length(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert preprocessor(tmp_path, tokenizer, max_length=3).encode(["free free prize prize"]) == [[2, 2, 3]]
 
@@ -132,7 +139,22 @@ def test_the_padding_id_never_comes_from_a_text(tmp_path: Path) -> None:
     assert [ids.count(0) for ids in preprocess.encode(["[PAD]", "free [PAD] prize"])] == [0, 0]
 
 
-@pytest.mark.parametrize("text", ["free prize " * 100_000, "x" * 1_000_000, "\x00 \u0301" * 300_000])
+@pytest.mark.parametrize("wanted", [["input_ids"], ["input_ids", "word_ids"]])
+def test_a_padding_token_that_the_tokenizer_adds_itself_stays(
+    tmp_path: Path, tokenizer: Tokenizer, wanted: list[str]
+) -> None:
+    tokenizer.add_special_tokens(["[SEP]"])
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A [SEP]", special_tokens=[("[SEP]", 6)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    preprocess = TextPreprocessor(tmp_path / "tokenizer.json", Settings(max_length=4, pad_id=6))
+    ids = preprocess.tensors(["free prize", "free [SEP] prize free prize", ""], wanted)["input_ids"]
+    assert ids.tolist() == [[2, 3, 6, 6], [2, 1, 3, 6], [6, 6, 6, 6]]
+
+
+LARGE = ["free prize " * 100_000, "x" * 1_000_000, "x " * 500_000, " " * 1_000_000 + "x", "\x00 \u0301" * 300_000]
+
+
+@pytest.mark.parametrize("text", LARGE)
 def test_a_megabyte_holds_nobody_up(tmp_path: Path, tokenizer: Tokenizer, text: str) -> None:
     preprocess = preprocessor(tmp_path, tokenizer)
     started = time.perf_counter()
@@ -143,6 +165,17 @@ def test_a_megabyte_holds_nobody_up(tmp_path: Path, tokenizer: Tokenizer, text: 
 
 def test_white_space_before_a_text_hides_nothing_of_it(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert preprocessor(tmp_path, tokenizer).encode([" " * 10_000 + "free prize"]) == [[2, 3]]
+
+
+@pytest.mark.parametrize("truncation", ["pre", "post"])
+@pytest.mark.parametrize("blank", [" ", "\n", "\u3000"])
+def test_white_space_in_or_behind_a_text_hides_nothing_of_it(
+    tmp_path: Path, tokenizer: Tokenizer, truncation: str, blank: str
+) -> None:
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    preprocess = TextPreprocessor(tmp_path / "tokenizer.json", Settings(max_length=8, truncation=truncation))
+    gap = blank * 10_000
+    assert preprocess.encode([f"free{gap}prize hello{gap}"]) == [[2, 3, 4]]
 
 
 def test_a_version_folder_holds_all_that_it_needs(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -289,6 +289,18 @@ def test_what_all_versions_share_cannot_change(
     assert snapshot(repository) == before
 
 
+@pytest.mark.parametrize("bears", [True, False])
+def test_one_version_may_bear_padding_and_another_not(
+    repository: Path, build_next: BuildNext, monkeypatch: pytest.MonkeyPatch, bears: bool
+) -> None:
+    """Only what is padded has a padding id in its config."""
+    for borne in (bears, not bears):
+        monkeypatch.setattr("trident.probing.probe", lambda service, pipeline, borne=borne: borne)
+        build_next("[preprocess]\npad_id = 3")
+    release("spam", repository)
+    assert pin(repository) == Pin(2, 1)
+
+
 # -- interrupted -----------------------------------------------------------------------------------------------------
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Floats = NDArray[np.floating[Any]]
+
 
 class InvalidInput(Exception):
     """A request's parameter cannot be served; the message names it."""
@@ -54,12 +56,12 @@ def read_folder(folder: Path) -> tuple[NDArray[np.object_], Settings]:
 
 
 def postprocess(
-    logits: NDArray[np.float32], labels: NDArray[np.object_], settings: Settings
+    logits: NDArray[Any], labels: NDArray[np.object_], settings: Settings
 ) -> tuple[NDArray[np.object_], NDArray[np.float32]]:
     """Turn the model's output into the best labels and their scores.
 
     Args:
-        logits: float32 [B, C], or [B, 1] with two labels: the model gives the second one's.
+        logits: numbers of any dtype [B, C], or [B, 1] with two labels: the model gives the second one's.
         labels: UTF-8 bytes [N].
         settings: see `Settings`.
 
@@ -72,6 +74,8 @@ def postprocess(
     """
     if not np.isfinite(logits).all():
         raise ValueError("the model gave NaN or infinite logits")
+    if logits.dtype != np.float32:  # unsigned numbers wrap below 0, and a float16 has too few digits
+        logits = logits.astype(np.float64)
     scores = ACTIVATIONS[settings.activation](logits)
     if logits.shape[1] == 1 and len(labels) == 2:
         scores = np.concatenate([1 - scores, scores], axis=1)
@@ -85,20 +89,20 @@ def postprocess(
     return names, best
 
 
-def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def softmax(logits: Floats) -> Floats:
     """Softmax along the last axis; large logits do not overflow."""
-    exponents: NDArray[np.float32] = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: NDArray[np.float32] = exponents / exponents.sum(axis=-1, keepdims=True)
+    exponents: Floats = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: Floats = exponents / exponents.sum(axis=-1, keepdims=True)
     return probabilities
 
 
-def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+def sigmoid(logits: Floats) -> Floats:
     """The logistic function; large logits do not overflow."""
-    small: NDArray[np.float32] = np.exp(-np.abs(logits))
-    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
+    small: Floats = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
 
 
-def unchanged(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+def unchanged(scores: Floats) -> Floats:
     """What the model gives is a score already."""
     return scores
 

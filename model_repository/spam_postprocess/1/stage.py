@@ -1,4 +1,4 @@
-"""The classification stage: `logits` FP32 [B, C] → `label` BYTES and `score` FP32 [B, K]."""
+"""The classification stage: `logits` [B, C], numbers of any data type, → `label` BYTES and `score` FP32 [B, K]."""
 
 from pathlib import Path
 from typing import Any
