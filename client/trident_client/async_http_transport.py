@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import math
 import socket
 import ssl
 import weakref
@@ -73,7 +74,8 @@ class AsyncHttpTransport:
             data=io.BytesIO(request.body) if request.body else None,  # sent piece by piece, others get their turn
             headers=request.headers,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            # From 5 s on aiohttp would round up to a whole second of the loop's clock.
+            timeout=aiohttp.ClientTimeout(total=timeout_s, ceil_threshold=math.inf),
         ) as answer:
             check_size(answer.content_length or 0)
             pieces, size = [], 0

@@ -1,16 +1,19 @@
-"""How calls over HTTP end: with the client, and with the `infer` that they belong to."""
+"""How calls over HTTP end: with the client, with the `infer` that they belong to, and in time."""
 
+import asyncio
+import math
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import peers
 import pytest
 from peers import Peer
-from trident_client import Client, ClientError, Retry
+from trident_client import AsyncClient, Client, ClientError, Retry
 from trident_client.blocking import Abort
 
 CLOSED = r"^this client is closed; make another$"
@@ -90,3 +93,40 @@ def test_an_answer_that_came_before_the_end_is_one() -> None:
         client.close()
         with pytest.raises(ClientError, match=CLOSED):
             client.is_server_live()
+
+
+def test_cancelling_an_async_call_is_no_end_of_the_client() -> None:
+    async def main(url: str, asked: threading.Event) -> None:
+        async with AsyncClient(url, timeout_s=60) as client:
+            call = asyncio.create_task(client.is_server_live())
+            assert await asyncio.to_thread(asked.wait, SOON_S)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+    with silent("http") as (url, asked):
+        asyncio.run(main(url, asked))
+
+
+def test_an_async_call_of_many_seconds_ends_as_punctually(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiohttp's timer is looked at, not waited for; the end is 0.1 s behind a whole second of the loop's clock."""
+    timers: list[float] = []
+
+    async def main(url: str, asked: threading.Event) -> None:
+        loop = asyncio.get_running_loop()
+        call_at: Any = loop.call_at
+
+        def watch(when: float, *arguments: Any, **named: Any) -> Any:
+            timers.append(when)
+            return call_at(when, *arguments, **named)
+
+        monkeypatch.setattr(loop, "call_at", watch)
+        end = math.floor(loop.time()) + 20.1
+        async with AsyncClient(url, timeout_s=end - loop.time()) as client:
+            call = asyncio.create_task(client.is_server_live())
+            assert await asyncio.to_thread(asked.wait, SOON_S)
+            call.cancel()
+        assert end - 5 < max(timers) < math.ceil(end)
+
+    with silent("http") as (url, asked):
+        asyncio.run(main(url, asked))
