@@ -43,14 +43,14 @@ class AsyncHttpTransport:
             return await self._ask(request, deadline.left_s())
         except (TimeoutError, asyncio.TimeoutError) as error:
             raise self._failures.timed_out(deadline) from error
-        except aiohttp.ClientError as error:
-            raise self._ours(error) from error
+        except (aiohttp.ClientError, RuntimeError, asyncio.CancelledError) as error:
+            if self._closed:  # which ends connections, refuses new ones, and cancels the search for a name
+                raise closed() from error
+            if isinstance(error, aiohttp.ClientError):
+                raise self._ours(error) from error
+            raise
         except ValueError as error:
             raise self._failures.foreign(error) from error
-        except RuntimeError as error:  # closed meanwhile
-            if self._closed:
-                raise closed() from error
-            raise
 
     async def close(self) -> None:
         """See `Transport`."""

@@ -46,6 +46,21 @@ def dropping() -> Iterator[Waiting]:
         timer.join()
 
 
+@contextmanager
+def nameless(monkeypatch: pytest.MonkeyPatch) -> Iterator[Waiting]:
+    """A name that is searched for until the end."""
+    asked, over = threading.Event(), threading.Event()
+
+    def search(*arguments: Any, **named: Any) -> Any:
+        asked.set()
+        over.wait(60)
+        raise socket.gaierror("nobody knows it")
+
+    monkeypatch.setattr(socket, "getaddrinfo", search)
+    yield "http://nobody.invalid:8000", asked
+    over.set()
+
+
 waits = pytest.mark.parametrize(
     "waits",
     [lambda: silent("http"), lambda: silent("https"), dropping],
@@ -93,6 +108,31 @@ def test_an_answer_that_came_before_the_end_is_one() -> None:
         client.close()
         with pytest.raises(ClientError, match=CLOSED):
             client.is_server_live()
+
+
+async def close_while_it_waits(url: str, asked: threading.Event) -> None:
+    client = AsyncClient(url, timeout_s=60, retry=RETRY)
+    call = asyncio.create_task(client.is_server_live())
+    assert await asyncio.to_thread(asked.wait, SOON_S)
+    started = time.monotonic()
+    await client.close()
+    with pytest.raises(ClientError, match=CLOSED):
+        await call
+    assert time.monotonic() - started < SOON_S
+
+
+@waits
+def test_closing_an_async_client_ends_what_waits(waits: Waits) -> None:
+    with waits() as (url, asked):
+        asyncio.run(close_while_it_waits(url, asked))
+
+
+def test_closing_an_async_client_ends_the_search_for_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        with nameless(monkeypatch) as (url, asked):
+            await close_while_it_waits(url, asked)
+
+    asyncio.run(main())
 
 
 def test_cancelling_an_async_call_is_no_end_of_the_client() -> None:
