@@ -163,6 +163,18 @@ def _openssl(*arguments: object) -> None:
 
 
 @contextmanager
+def dropping() -> Iterator[str]:
+    """An address, HOST:PORT, that answers nobody who connects: Linux drops what comes to a queue that is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@contextmanager
 def refusing() -> Iterator[str]:
     """An address that refuses connections, HOST:PORT: it is bound and nobody listens."""
     with socket.socket() as bound:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import math
 import socket
 import ssl
 import weakref
@@ -42,14 +43,14 @@ class AsyncHttpTransport:
             return await self._ask(request, deadline.left_s())
         except (TimeoutError, asyncio.TimeoutError) as error:
             raise self._failures.timed_out(deadline) from error
-        except aiohttp.ClientError as error:
-            raise self._ours(error) from error
+        except (aiohttp.ClientError, RuntimeError, asyncio.CancelledError) as error:
+            if self._closed:  # which ends connections, refuses new ones, and cancels the search for a name
+                raise closed() from error
+            if isinstance(error, aiohttp.ClientError):
+                raise self._ours(error) from error
+            raise
         except ValueError as error:
             raise self._failures.foreign(error) from error
-        except RuntimeError as error:  # closed meanwhile
-            if self._closed:
-                raise closed() from error
-            raise
 
     async def close(self) -> None:
         """See `Transport`."""
@@ -73,7 +74,8 @@ class AsyncHttpTransport:
             data=io.BytesIO(request.body) if request.body else None,  # sent piece by piece, others get their turn
             headers=request.headers,
             allow_redirects=False,
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            # From 5 s on aiohttp would round up to a whole second of the loop's clock.
+            timeout=aiohttp.ClientTimeout(total=timeout_s, ceil_threshold=math.inf),
         ) as answer:
             check_size(answer.content_length or 0)
             pieces, size = [], 0

@@ -20,6 +20,7 @@ from trident_client.http_protocol import HttpAnswer, HttpRequest, check_size
 from trident_client.settings import Settings
 
 T = TypeVar("T")
+SocketT = TypeVar("SocketT", bound=socket.socket)
 
 MOST_IDLE = 64
 ONE_PIECE_BYTES = 65_536  # at most, for a request to be sent in one
@@ -36,30 +37,34 @@ class BlockingHttpTransport:
         self._failures = Failures(settings.server)
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
+        self._in_use: set[_Connection] = set()
         self._closed = False
 
     async def send(self, request: HttpRequest, deadline: Deadline) -> HttpAnswer:
         """See `Transport`."""
-        connection = self._take() or _Connection(self._settings, self._tls)
+        connection = self._take()
         connection.deadline = deadline
         try:
             answer = self._exchange(connection, request)
-        except BaseException:  # an interrupt, too, leaves half an answer behind
-            connection.close()
+        except BaseException as error:  # an interrupt, too, leaves half an answer behind
+            self._drop(connection)
+            if self._closed and isinstance(error, ClientError):
+                raise closed() from error
             raise
         self._give_back(connection)
         return answer
 
     async def close(self) -> None:
-        """See `Transport`; connections in use close when their calls end."""
+        """See `Transport`; connections in use are shut down, and close when their calls end, which is at once."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []
+            for connection in self._in_use:
+                connection.shut_down()
         for connection in idle:
             connection.close()
 
     def _exchange(self, connection: "_Connection", request: HttpRequest) -> HttpAnswer:
-        self._raise_ours(connection.connect_if_needed, self._failures.unreachable, connection.deadline)
         abort = current_abort()
         if abort is None:
             return self._ask(connection, request)
@@ -67,6 +72,8 @@ class BlockingHttpTransport:
             return self._ask(connection, request)
 
     def _ask(self, connection: "_Connection", request: HttpRequest) -> HttpAnswer:
+        self._raise_ours(connection.connect_if_needed, self._failures.unreachable, connection.deadline)
+
         def put_and_get() -> HttpAnswer:
             # Who refuses a large request may answer and go before all of it was sent.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -100,21 +107,26 @@ class BlockingHttpTransport:
         except (http.client.HTTPException, ValueError, UnicodeError, MemoryError, OverflowError) as error:
             raise self._failures.foreign(error) from error
 
-    def _take(self) -> "_Connection | None":
-        """The connection that was used last, if the server has not closed it."""
+    def _take(self) -> "_Connection":
+        """The connection that was used last, if the server has not closed it; else a new one."""
         while True:
             with self._lock:
                 if self._closed:
                     raise closed()
-                if not self._idle:
-                    return None
-                connection = self._idle.pop()
+                connection = self._idle.pop() if self._idle else _Connection(self._settings, self._tls)
+                self._in_use.add(connection)
             if connection.is_fresh():
                 return connection
-            connection.close()
+            self._drop(connection)
+
+    def _drop(self, connection: "_Connection") -> None:
+        with self._lock:
+            self._in_use.discard(connection)
+        connection.close()
 
     def _give_back(self, connection: "_Connection") -> None:
         with self._lock:
+            self._in_use.discard(connection)
             if connection.sock is not None and not self._closed and len(self._idle) < MOST_IDLE:
                 self._idle.append(connection)
                 return
@@ -135,10 +147,23 @@ class _Connection:
         self._host, self._port = settings.host, settings.port
         self._tls = tls
         self.sock: _TimedSocket | None = None
+        self._is_shut_down = False
 
     def connect_if_needed(self) -> None:
-        if self.sock is None:
-            self.sock = _TimedSocket(self._open(), self)
+        """Try each address of the host, for as long as the deadline allows all of them together."""
+        if self.sock is not None:
+            return
+        failure: OSError = OSError("the name has no address")
+        for family, kind, proto, _, address in _look_up(self._host, self._port, self.deadline):
+            try:
+                self._connect(socket.socket(family, kind, proto), address)
+                return
+            except (ssl.SSLError, TimeoutError):
+                raise
+            except OSError as error:
+                self.close()
+                failure = error
+        raise failure
 
     def put(self, request: HttpRequest) -> None:
         """Send a request."""
@@ -174,37 +199,38 @@ class _Connection:
 
     def is_fresh(self) -> bool:
         """Whether nothing came since the last answer, neither the connection's end nor bytes that nobody asked for."""
+        if self.sock is None:
+            return True
         poll = select.poll()
-        poll.register(self._connected.raw, select.POLLIN)
+        poll.register(self.sock.raw, select.POLLIN)
         return not poll.poll(0)
 
     def shut_down(self) -> None:
-        """Wake the thread that waits for this connection."""
-        with contextlib.suppress(OSError):  # it has ended already
-            self._connected.raw.shutdown(socket.SHUT_RDWR)
+        """Wake the thread that waits for this connection, or for its beginning."""
+        self._is_shut_down = True
+        sock = self.sock
+        if sock is not None:
+            with contextlib.suppress(OSError):  # it has ended already
+                # TLS has a shutdown of its own, after which the thread would send the rest in the clear.
+                socket.socket.shutdown(sock.raw, socket.SHUT_RDWR)
 
-    def _open(self) -> socket.socket:
-        """Try each address of the host, for as long as the deadline allows all of them together."""
-        failure: OSError = OSError("the name has no address")
-        for family, kind, proto, _, address in _look_up(self._host, self._port, self.deadline):
-            opened = socket.socket(family, kind, proto)
-            try:
-                opened.settimeout(self.deadline.left_s())
-                opened.connect(address)
-                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return opened if self._tls is None else self._secure(opened, self._tls)
-            except (ssl.SSLError, TimeoutError):
-                opened.close()
-                raise
-            except OSError as error:
-                opened.close()
-                failure = error
-        raise failure
+    def _connect(self, raw: socket.socket, address: Any) -> None:
+        self._use(raw).connect(address)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is not None:
+            self._shake_hands(self._tls.wrap_socket(raw, do_handshake_on_connect=False, server_hostname=self._host))
 
-    def _secure(self, opened: socket.socket, tls: ssl.SSLContext) -> socket.socket:
-        opened.settimeout(self.deadline.left_s())
+    def _use(self, raw: SocketT) -> SocketT:
+        """Let `shut_down` end what is waited for from now on."""
+        self.sock = _TimedSocket(raw, self)
+        if self._is_shut_down:
+            raise ConnectionAbortedError("nobody waits for the connection any more")
+        self.sock.wait_until_deadline()
+        return raw
+
+    def _shake_hands(self, raw: ssl.SSLSocket) -> None:
         try:
-            return tls.wrap_socket(opened, server_hostname=self._host)
+            self._use(raw).do_handshake()
         except (ssl.SSLEOFError, ConnectionResetError) as error:
             raise ssl.SSLError("it closed the connection at once") from error
 

@@ -69,7 +69,7 @@ class ConnectError(ClientError):
 class AnswerLost(ConnectError):
     """The request was sent, or a part of it, and the connection, or an attempt, ended before the answer.
 
-    The server may have served it; `Retry(lost_answers=True)` sends it again.
+    A proxy's 502 and 504 are that, too. The server may have served it; `Retry(lost_answers=True)` sends it again.
 
     Example:
         >>> from trident_client import AnswerLost, Client

@@ -19,7 +19,7 @@ from trident_client.errors import (
     Unavailable,
 )
 from trident_client.failures import Failures, in_one_line
-from trident_client.http_protocol import NOT_OFFERED, is_transient
+from trident_client.http_protocol import NOT_OFFERED, PROXY_ERRORS, is_transient
 from trident_client.protocol import Call
 from trident_client.tensors import Arrays, Parameters, check_model, check_parameters, datatype_of, from_bytes, to_bytes
 
@@ -41,6 +41,7 @@ NOT_SENT = ("failed to connect", "errors resolving", "DNS resolution failed")
 LOST = ("Socket closed", "Connection reset", "Broken pipe", "GOAWAY", "recvmsg", "sendmsg")
 CLOSED_AT_ONCE = "it closed the connection at once, as one does that speaks no gRPC"
 HTTP_1 = "http1.x server"
+PROXY = "Received http2 header with status: "
 TLS = ("Ssl handshake", "SSL_ERROR", "TSI_")
 
 
@@ -68,15 +69,23 @@ class GrpcFailures(Failures):
         details = in_one_line(details or f"{self.url} answered {code.name} without a reason")
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             return self.timed_out(deadline)
+        if details.startswith(PROXY):
+            return self._proxys(details.removeprefix(PROXY))
         if code is grpc.StatusCode.UNAVAILABLE:
             return self._unavailable(details)
         if code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.NOT_FOUND) and is_transient(details):
             return Unavailable(details)
         if code is grpc.StatusCode.UNIMPLEMENTED and details.endswith(NOT_OFFERED):
             return NotFound(details)
-        if details.startswith(("Received http2 header", "Missing :te header")):
+        if details.startswith("Missing :te header"):
             return self.foreign(details)
         return ERRORS.get(code, ServerError)(details)
+
+    def _proxys(self, status: str) -> ClientError:
+        kind = PROXY_ERRORS.get(int(status)) if status.isdecimal() else None
+        if kind is None:
+            return self.foreign(f"HTTP {status}")
+        return kind(f"{self.url} answered {status} without a reason")
 
     def _unavailable(self, details: str) -> ClientError:
         if "protocol is restricted" in details:

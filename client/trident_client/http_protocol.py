@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 # Source: triton-inference-server/server r24.10, src/http_server.cc, HttpCodeFromError. The others are `trident
 # gateway`'s: the request took too long to come, is too large, or is packed in a way that nobody knows, or tritonserver
-# ended while it had it.
+# ended while it had it; 504 is a proxy's.
 ERRORS: dict[int, type[ClientError]] = {
     400: InvalidRequest,
     403: Forbidden,
@@ -36,6 +36,7 @@ ERRORS: dict[int, type[ClientError]] = {
     415: InvalidRequest,
     502: AnswerLost,
     503: Unavailable,
+    504: AnswerLost,
 }
 # What proxies say in words of their own, where Triton's would be JSON.
 PROXY_ERRORS: dict[int, type[ClientError]] = {
@@ -43,7 +44,9 @@ PROXY_ERRORS: dict[int, type[ClientError]] = {
     403: Forbidden,
     413: InvalidRequest,
     429: Unavailable,
+    502: AnswerLost,
     503: Unavailable,
+    504: AnswerLost,
 }
 NOT_OFFERED = "is not offered here"  # of a call that `trident gateway` does not pass on
 KEY_HEADER = "admin-key"

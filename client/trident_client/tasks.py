@@ -130,7 +130,10 @@ def _check_value(value: Any, data_type: str, name: str, position: int) -> bytes 
     elif value is None:
         return float("nan")
     elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise InvalidRequest(f"record {position}: '{name}' is an integer that is too large for FP32") from None
     expected = "a string" if data_type == "TYPE_STRING" else "a number"
     raise InvalidRequest(f"record {position}: '{name}' is {type(value).__name__}; expected {expected} or None")
 

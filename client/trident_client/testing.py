@@ -211,6 +211,9 @@ class FakeServer:
             case ["repository", "models", name, "load" | "unload" as order]:
                 self._known(name).loaded = order == "load"
                 return {}
+            case ["models", "stats"]:
+                loaded = sorted(name for name, model in self._models.items() if model.loaded)
+                return {"model_stats": [self._stats(name) for name in loaded]}
             case ["models", name, "versions", "1", *rest] | ["models", name, *rest]:
                 return self._of_model(name, rest, body, headers)
         raise Refused(400, f"there is no {'/'.join(path)}", {})
@@ -229,7 +232,7 @@ class FakeServer:
                 output = {"name": "output", "dims": [-1]}
                 return {"name": name, "max_batch_size": model.max_batch_size, "input": inputs, "output": [output]}
             case ["stats"]:
-                return {"model_stats": [{"name": name, "version": "1", "inference_count": model.answered}]}
+                return {"model_stats": [self._stats(name)]}
             case []:
                 tensors = [{"name": key, "datatype": "BYTES", "shape": [-1, 1]} for key in model.inputs]
                 return {"name": name, "versions": ["1"], "platform": "fake", "inputs": tensors, "outputs": []}
@@ -259,6 +262,9 @@ class FakeServer:
         if name not in self._models:
             raise NoSuchModel(f"Request for unknown model: '{name}' is not found")
         return self._models[name]
+
+    def _stats(self, name: str) -> dict[str, Any]:
+        return {"name": name, "version": "1", "inference_count": self._models[name].answered}
 
     def _index(self, name: str) -> dict[str, str]:
         state = "READY" if self._models[name].loaded else "UNAVAILABLE"

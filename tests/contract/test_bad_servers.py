@@ -326,6 +326,8 @@ def test_a_client_of_another_event_loop_is_refused(protocol: str, server: Server
         (b"301 Moved Permanently", ServerError),
         (b"403 Forbidden", Forbidden),
         (b"413 Payload Too Large", InvalidRequest),
+        (b"502 Bad Gateway", AnswerLost),
+        (b"504 Gateway Timeout", AnswerLost),
         (b"503 Service Unavailable", Unavailable),
     ],
 )

@@ -411,6 +411,22 @@ def test_a_models_name_may_hold_what_a_path_may_not() -> None:
         assert client.infer_tensors("a/b c?d", {"x": np.ones((1, 1))})["x"].tolist() == [[1]]
 
 
+def test_the_fake_server_has_the_statistics_of_all_models(server: FakeServer) -> None:
+    server.add_model("double", all_ham)
+    server.add_model("gone", all_ham)
+    server.add_model("stats", all_ham)
+    with Client(server.url) as client:
+        client.unload_model("gone")
+        client.infer("spam", ["a"])
+        found = client.get_inference_statistics()["model_stats"]
+        assert [(entry["name"], entry["inference_count"]) for entry in found] == [
+            ("double", 0),
+            ("spam", 1),
+            ("stats", 0),
+        ]
+        assert client.get_inference_statistics("stats")["model_stats"] == found[2:]
+
+
 # -- the client itself -----------------------------------------------------------------------------------------------
 
 

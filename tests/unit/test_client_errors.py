@@ -52,6 +52,14 @@ def over_grpc(code: Any, details: str | None = "the reason") -> ClientError:
     return GrpcFailures("grpc://host:8000").of(error, Deadline(1.5))
 
 
+def proxy_over_http(status: int) -> ClientError:
+    return over_http(status, b"<html>It works</html>", Content_Type="text/html")
+
+
+def proxy_over_grpc(code: Any, status: int) -> ClientError:
+    return over_grpc(code, f"Received http2 header with status: {status}")
+
+
 @pytest.mark.parametrize(
     ("expected", "http", "rpc"),
     [
@@ -65,12 +73,21 @@ def over_grpc(code: Any, details: str | None = "the reason") -> ClientError:
         (ServerError, over_http(500), over_grpc(Code.INTERNAL)),
         (ServerError, over_http(501), over_grpc(Code.UNIMPLEMENTED)),
         (ServerError, over_http(499), over_grpc(Code.CANCELLED)),
-        (ServerError, over_http(500, b"<html>", Content_Type="text/html"), over_grpc(Code.UNKNOWN, None)),
+        (ServerError, proxy_over_http(500), over_grpc(Code.UNKNOWN, None)),
         (Unavailable, over_http(408), over_grpc(Code.UNAVAILABLE, "the message takes too long to come")),
         (InvalidRequest, over_http(413), over_grpc(Code.RESOURCE_EXHAUSTED)),
         (InvalidRequest, over_http(415), over_grpc(Code.INVALID_ARGUMENT)),
         (AnswerLost, over_http(502), over_grpc(Code.UNAVAILABLE, "Socket closed")),
-        (InvalidRequest, over_http(413, b"<html>", Content_Type="text/html"), over_grpc(Code.RESOURCE_EXHAUSTED)),
+        (AnswerLost, over_http(504), proxy_over_grpc(Code.UNAVAILABLE, 504)),
+        (AnswerLost, proxy_over_http(502), proxy_over_grpc(Code.UNAVAILABLE, 502)),
+        (AnswerLost, proxy_over_http(504), proxy_over_grpc(Code.UNAVAILABLE, 504)),
+        (Unavailable, proxy_over_http(503), proxy_over_grpc(Code.UNAVAILABLE, 503)),
+        (Unavailable, proxy_over_http(429), proxy_over_grpc(Code.UNAVAILABLE, 429)),
+        (Forbidden, proxy_over_http(401), proxy_over_grpc(Code.UNAUTHENTICATED, 401)),
+        (Forbidden, proxy_over_http(403), proxy_over_grpc(Code.PERMISSION_DENIED, 403)),
+        (InvalidRequest, proxy_over_http(413), proxy_over_grpc(Code.UNKNOWN, 413)),
+        (ServerError, proxy_over_http(404), proxy_over_grpc(Code.UNIMPLEMENTED, 404)),
+        (ServerError, proxy_over_http(500), proxy_over_grpc(Code.UNKNOWN, 500)),
     ],
 )
 def test_the_same_cause_is_the_same_class(expected: type[ClientError], http: ClientError, rpc: ClientError) -> None:
@@ -106,9 +123,9 @@ def test_a_timeout_says_how_long_it_was() -> None:
     assert str(error) == "grpc://host:8000 gave no answer within 1.5 s; raise timeout_s"
 
 
-@pytest.mark.parametrize("status", [200, 400, 404, 500, 502])
+@pytest.mark.parametrize("status", [200, 400, 404, 500])
 def test_a_peer_that_is_not_triton_is_suspected(status: int) -> None:
-    error = over_http(status, b"<html>It works</html>", Content_Type="text/html")
+    error = proxy_over_http(status)
     assert type(error) is ServerError
     assert str(error).startswith("http://host:8000 does not answer as Triton does: ")
     assert str(error).endswith("; is it the HTTP port, and no proxy's?")
@@ -117,6 +134,8 @@ def test_a_peer_that_is_not_triton_is_suspected(status: int) -> None:
 
 def test_an_answer_without_a_reason_gets_one() -> None:
     assert str(over_http(502, b"")) == "http://host:8000 answered 502 without a reason"
+    assert str(proxy_over_http(504)) == "http://host:8000 answered 504 without a reason"
+    assert str(proxy_over_grpc(Code.UNAVAILABLE, 504)) == "grpc://host:8000 answered 504 without a reason"
     assert str(over_grpc(Code.UNKNOWN, None)) == "grpc://host:8000 answered UNKNOWN without a reason"
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,7 +12,17 @@ from typing import Any
 
 import grpc
 import pytest
-from trident_client import AsyncClient, Client, ClientError, Retry, ServerError, Unavailable
+from peers import Peer
+from trident_client import (
+    AnswerLost,
+    AsyncClient,
+    Client,
+    ClientError,
+    Forbidden,
+    Retry,
+    ServerError,
+    Unavailable,
+)
 from trident_client.blocking import Abort
 from trident_client.grpc_protocol import PUSHBACK
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -100,6 +111,43 @@ def test_a_call_that_the_server_cancels_closes_no_client(ask: Ask) -> None:
         with pytest.raises(ServerError, match=r"^the model gave it up$"):
             ask(url)
         assert ask(url)
+
+
+def read(connection: socket.socket, count: int) -> bytes:
+    content = b""
+    while len(content) < count:
+        piece = connection.recv(count - len(content))
+        if not piece:
+            raise ConnectionError("it has ended")
+        content += piece
+    return content
+
+
+def frame(kind: int, flags: int, stream: int, content: bytes = b"") -> bytes:
+    return len(content).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + content
+
+
+@everybody
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(b"401", Forbidden), (b"404", ServerError), (b"502", AnswerLost), (b"503", Unavailable), (b"504", AnswerLost)],
+)
+def test_what_a_proxy_answers_in_place_of_the_server(ask: Ask, status: bytes, kind: type[ClientError]) -> None:
+    """HTTP/2 without gRPC's trailers. Source: RFC 9113, 4.1 and 6; RFC 7541, 6.2.2 and appendix A."""
+
+    def refuse(connection: socket.socket) -> None:
+        connection.sendall(frame(4, 0, 0))  # SETTINGS
+        read(connection, len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+        while True:
+            head = read(connection, 9)
+            read(connection, int.from_bytes(head[:3], "big"))
+            if head[3] == 1:  # HEADERS, which end with END_HEADERS and END_STREAM
+                connection.sendall(frame(1, 5, int.from_bytes(head[5:], "big"), b"\x08\x03" + status))
+
+    with Peer(refuse) as peer, pytest.raises(ClientError) as caught:
+        ask(f"grpc://{peer.address}", retry=None)
+    assert type(caught.value) is kind
+    assert status.decode() in str(caught.value)
 
 
 @pytest.fixture

@@ -155,6 +155,8 @@ def test_records_travel_as_columns_where_the_service_wants_those() -> None:
         ({"rooms": 5, "city": "a", "x": 1}, "record 0 has the columns"),
         ({"rooms": "5", "city": "Oslo"}, "record 0: 'rooms' is str; expected a number or None"),
         ({"rooms": True, "city": "Oslo"}, "record 0: 'rooms' is bool; expected a number or None"),
+        ({"rooms": 10**309, "city": "Oslo"}, "record 0: 'rooms' is an integer that is too large for FP32"),
+        ({"rooms": -(10**5000), "city": "Oslo"}, "record 0: 'rooms' is an integer that is too large for FP32"),
         ({"rooms": 5, "city": 7}, "record 0: 'city' is int; expected a string or None"),
         ({"rooms": 5, "city": "\ud800"}, "record 0: 'city' cannot be encoded as UTF-8"),
     ],

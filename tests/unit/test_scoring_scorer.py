@@ -1,10 +1,12 @@
 """The scorer against a server: order, windows, refusals, failures."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import scoring_server
+from patience import until
 from scoring_server import MAX_BATCH_SIZE, ScoringServer, expected
 from trident.errors import ScoringError
 from trident.scoring import scorer
@@ -76,6 +78,25 @@ def test_it_reads_ahead_by_a_window(client: Client) -> None:
         next(answers)
     answers.close()
     assert len(taken) <= 5000 + MAX_BATCH_SIZE * (scorer.AHEAD * 2 + 2)
+
+
+def test_an_interrupt_leaves_no_request_under_way(client: Client, server: ScoringServer) -> None:
+    def texts() -> Iterator[str]:
+        yield from TEXTS[: 2 * MAX_BATCH_SIZE]
+        until(lambda: len(server.sizes) == 2, "the server was not asked")
+        raise KeyboardInterrupt
+
+    scoring = made(client, concurrency=2)
+    server.delay_s = 60
+    before = threading.enumerate()
+    with pytest.raises(KeyboardInterrupt):
+        list(scoring.score(texts()))
+    asking = [thread for thread in threading.enumerate() if thread.name.startswith("infer") and thread not in before]
+    assert len(asking) == 2
+    client.close()
+    for thread in asking:
+        thread.join(5)  # of the client's ten seconds
+        assert not thread.is_alive()
 
 
 def test_large_items_make_small_requests(
