@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
-from trident_client import Client, InferenceError, InvalidRequest
+from trident_client import Client, InferenceError, InvalidRequest, ServerError
 
 from trident.errors import ScoringError
 from trident.scoring.rows import Answered, Item
@@ -15,6 +15,7 @@ LABELS = {"label", "score"}
 NUMBER_BYTES = 4
 
 REQUEST_BYTES = 2**22  # at most, or one item: Triton's HTTP server and gRPC take more, memory may not
+TOGETHER = 2  # items of a batch, at least: where the service takes one, it is asked for them one by one
 AHEAD = 2  # requests that are sent or answered, for each that may be under way
 
 
@@ -25,7 +26,7 @@ class Scorer(Protocol):
         """Score texts, images as the bytes of their files, or records.
 
         Yields:
-            For each item the answer, or why the service refuses it.
+            For each item the answer, or why the service refuses it or fails at it.
 
         Raises:
             ClientError: the server fails or is gone; all items before have been answered.
@@ -79,28 +80,52 @@ class ClientScorer:
         elif self.answers_value and (top_k is not None or threshold is not None):
             raise ScoringError(f"service '{service}' answers a value; --top-k and --threshold are for labels")
         self._size = max(1, int(client.get_model_config(service).get("max_batch_size", 0)))
+        self._answered: Item | None = None  # one that was, of late
 
     def score(self, items: Iterable[Item]) -> Generator[Outcome, None, None]:
         """See `Scorer.score`."""
-        waiting: deque[Future[list[Outcome]]] = deque()
+        waiting: deque[tuple[list[Item], Future[list[Outcome]]]] = deque()
         pool = ThreadPoolExecutor(self._concurrency, "infer")
         try:
-            for batch in _batches(items, self._size):
-                waiting.append(pool.submit(self._ask, batch))
-                while waiting and (waiting[0].done() or len(waiting) > AHEAD * self._concurrency):
-                    yield from waiting.popleft().result()
+            for batch in _batches(items, max(self._size, TOGETHER)):
+                waiting.append((batch, pool.submit(self._ask, batch)))
+                while waiting and (waiting[0][1].done() or len(waiting) > AHEAD * self._concurrency):
+                    yield from self._judged(*waiting.popleft())
             while waiting:
-                yield from waiting.popleft().result()
+                yield from self._judged(*waiting.popleft())
         finally:  # whoever interrupts it closes the client, which ends the requests under way
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def _judged(self, batch: Sequence[Item], asked: Future[list[Outcome]]) -> list[Outcome]:
+        """What became of a batch, in the order of the batches.
+
+        An item that the server fails at, as when a stage raises, is a bad one if the server then still answers another:
+        the last of this batch that it answered, or else, as where the item is all of the batch, the last of the run.
+        If there is none yet, nothing tells a bad item from a server that fails, and the run ends; so it does at a
+        file's only row.
+
+        Raises:
+            ClientError: the server fails or is gone.
+        """
+        outcomes = asked.result()
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if not isinstance(outcome, InferenceError):
+                self._answered = item
+        failure = next((outcome for outcome in outcomes if isinstance(outcome, ServerError)), None)
+        if failure is not None:
+            if self._answered is None:
+                raise failure
+            self._infer([self._answered])
+        return outcomes
+
     def _ask(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Answers to a batch; one that is refused is halved until the bad item stands alone."""
-        try:
-            return list(self._infer(batch))
-        except InvalidRequest as error:
-            if len(batch) == 1:
-                return [error]
+        """Answers to a batch; one that is refused, or fails, is halved until the bad item stands alone."""
+        if len(batch) <= self._size:
+            try:
+                return list(self._infer(batch))
+            except (InvalidRequest, ServerError) as error:
+                if len(batch) == 1:
+                    return [error]
         middle = len(batch) // 2
         return self._ask(batch[:middle]) + self._ask(batch[middle:])
 
