@@ -22,12 +22,14 @@ import pytest
 import scoring_server
 from conftest import TRIDENT
 from scoring_server import ScoringServer, expected
+from trident.cli import app
 from trident.errors import ScoringError
 from trident.scoring import loop
 from trident.scoring.job import Job, Summary, score_file
 from trident.scoring.journal import Done
 from trident.scoring.loop import OnProgress
 from trident_client import Client, Unavailable
+from typer.testing import CliRunner
 
 ROWS = 3000
 
@@ -564,6 +566,27 @@ def test_texts_or_a_file_are_needed(server: ScoringServer, folder: Path, argumen
     result = command(server, *arguments)
     assert result.returncode == 2
     assert "give either texts or --input FILE" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--output", "out.csv"),
+        ("--output-format", "csv"),
+        ("--format", "csv"),
+        ("--column", "text"),
+        ("--prefix", "p_"),
+        ("--concurrency", "2"),
+        ("--resume",),
+        ("--overwrite",),
+        ("--progress",),
+    ],
+)
+def test_options_of_files_are_refused_with_texts(option: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, ["infer", "spam", "-", *option, "--url", "http://127.0.0.1:9"], input="hello\n")
+    assert result.exit_code == 2, result.exception
+    said = " ".join(result.output.replace("│", "").split())
+    assert f"Invalid value for {option[0]}: it is for files; give --input FILE (- is stdin)" in said
 
 
 def test_texts_are_classified_as_before(server: ScoringServer, folder: Path) -> None:
