@@ -19,8 +19,23 @@ TOGETHER = 2  # items of a batch, at least: where the service takes one, it is a
 AHEAD = 2  # requests that are sent or answered, for each that may be under way
 
 
+class VersionChanged(ScoringError):
+    """The service has another version than when the run began, and its answers may be of either."""
+
+
 class Scorer(Protocol):
     """Scores items in order, reading ahead by a bounded number."""
+
+    def check_version(self, timeout_s: float | None = None) -> None:
+        """See that all answers so far are of one version.
+
+        Args:
+            timeout_s: to ask the server; None: as long as a request may take.
+
+        Raises:
+            VersionChanged: another one is released meanwhile.
+            ClientError: the server cannot be asked.
+        """
 
     def score(self, items: Iterable[Item]) -> Generator[Outcome, None, None]:
         """Score texts, images as the bytes of their files, or records.
@@ -39,7 +54,7 @@ class ClientScorer:
     Attributes:
         columns: the inputs of a tabular service, name → FP32 or BYTES; None of another.
         answers_value: whether it answers a number instead of labels.
-        versions: of the service, that the server serves.
+        versions: of the service, that the server serves when the run begins.
     """
 
     def __init__(
@@ -72,7 +87,7 @@ class ClientScorer:
         self._top_k = top_k
         self._threshold = threshold
         metadata = client.get_model_metadata(service)
-        self.versions = ", ".join(sorted(metadata.get("versions", [])))
+        self.versions = _versions(metadata)
         self.columns = _columns(metadata) if input_name == "text" else None
         self.answers_value = self.columns is not None and _names(metadata, "outputs") == {"value"}
         if self.columns is None:
@@ -81,6 +96,14 @@ class ClientScorer:
             raise ScoringError(f"service '{service}' answers a value; --top-k and --threshold are for labels")
         self._size = max(1, int(client.get_model_config(service).get("max_batch_size", 0)))
         self._answered: Item | None = None  # one that was, of late
+
+    def check_version(self, timeout_s: float | None = None) -> None:
+        """See `Scorer.check_version`."""
+        versions = _versions(self._client.get_model_metadata(self._service, timeout_s=timeout_s))
+        if versions != self.versions:
+            raise VersionChanged(
+                f"the version of service '{self._service}' was {self.versions} when the run began and is {versions} now"
+            )
 
     def score(self, items: Iterable[Item]) -> Generator[Outcome, None, None]:
         """See `Scorer.score`."""
@@ -171,6 +194,10 @@ def _columns(metadata: dict[str, list[dict[str, Any]]]) -> dict[str, str] | None
     one_each = all(list(entry.get("shape", [])[1:]) == [1] for entry in metadata.get("inputs", []))
     is_tabular = {*inputs.values()} <= {"FP32", "BYTES"} and one_each and (outputs >= LABELS or outputs == {"value"})
     return inputs if inputs and is_tabular else None
+
+
+def _versions(metadata: dict[str, Any]) -> str:
+    return ", ".join(sorted(metadata.get("versions", [])))
 
 
 def _names(metadata: dict[str, list[dict[str, Any]]], side: str) -> set[str]:
