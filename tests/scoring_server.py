@@ -13,6 +13,7 @@ from typing import Any
 
 MAX_BATCH_SIZE = 16
 LABELS = ("ham", "spam")
+FAILURE = "in ensemble 'spam', Model 'spam_postprocess': failed; the server's log has the cause."
 COLUMNS = {"rooms": "FP32", "city": "BYTES"}  # the inputs of `houses` and `flats`
 # Service → its inputs and outputs, name → data type.
 SERVICES = {
@@ -40,6 +41,7 @@ class ScoringServer(ThreadingHTTPServer):
         answers: requests it answers before `status` instead; None: all.
         status: of what it answers then.
         version: of all models.
+        max_batch_size: likewise.
         sizes: items of each request.
     """
 
@@ -51,6 +53,7 @@ class ScoringServer(ThreadingHTTPServer):
         self.answers: int | None = None
         self.status = 503
         self.version = "1"
+        self.max_batch_size = MAX_BATCH_SIZE
         self.sizes: list[int] = []
 
     @property
@@ -88,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         inputs, outputs = SERVICES[name]
         if rest:
             config = [{"name": key, "data_type": f"TYPE_{_in_configs(kind)}"} for key, kind in inputs.items()]
-            self._answer(200, {"name": name, "max_batch_size": MAX_BATCH_SIZE, "input": config})
+            self._answer(200, {"name": name, "max_batch_size": self.server.max_batch_size, "input": config})
         else:
             tensors = {
                 side: [_tensor(*entry) for entry in entries.items()]
@@ -111,6 +114,9 @@ class _Handler(BaseHTTPRequestHandler):
             if server.answers < 0:
                 self._answer(server.status, {"error": "the queue is full"})
                 return
+        if any(item.startswith(b"fail") for item in items):
+            self._answer(500, {"error": FAILURE})
+            return
         refused = [item for item in items if item.startswith(b"refuse")]
         if refused:
             self._answer(400, {"error": f"one of {len(items)} texts cannot be read"})

@@ -119,10 +119,10 @@ def arguments(load: Load, concurrency: int) -> list[str]:
     Its test of stability is off, since it may go on for ever on a machine that others share; how far the windows are
     apart is reported instead.
     """
-    scheme, _, address = load.url.partition("://")
+    url = urlsplit(load.url)
     window_ms = max(1, round(1000 * load.seconds / WINDOWS / STRETCH))
     return [
-        *("-m", load.service, "-i", scheme, "-u", address, "--input-data", str(load.data)),
+        *("-m", load.service, "-i", url.scheme, "-u", url.netloc, "--input-data", str(load.data)),
         *("--concurrency-range", str(concurrency)),
         *("--measurement-interval", str(window_ms), "--stability-percentage", ANY, "--max-trials", str(WINDOWS)),
         *("--percentile", "95"),

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 PATIENT = Retry(attempts=100, base_s=0.5, max_s=4.0, lost_answers=True)  # until --timeout: scoring again does no harm
 InputKind = Literal["csv", "tsv", "jsonl", "parquet", "images"]
 OutputKind = Literal["csv", "tsv", "jsonl", "parquet"]
+OF_FILES = {"format_", "column", "output", "output_format", "prefix", "resume", "overwrite", "concurrency", "progress"}
 
 
 # ruff: noqa: E501  (an option a line, as in --help)
 def infer(
+    context: typer.Context,
     service: Annotated[str, typer.Argument(help="Name of the service.", show_default=False)],
     texts: Annotated[list[str] | None, typer.Argument(help="Texts; - reads stdin, a line a text.", show_default=False)] = None,
     url: Url = None,
@@ -59,6 +61,7 @@ def infer(
     if (input_ is None) == (not texts):
         raise typer.BadParameter("give either texts or --input FILE", param_hint="TEXTS")
     if input_ is None:
+        _check_no_option_of_files(context)
         with Client(address(url), timeout_s=timeout) as client:
             _infer_texts(client, service, texts or (), top_k, threshold, as_json)
         return
@@ -80,6 +83,13 @@ def infer(
             concurrency=concurrency,
         )
         _infer_file(client, job, progress, as_json)
+
+
+def _check_no_option_of_files(context: typer.Context) -> None:
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in OF_FILES and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter("it is for files; give --input FILE (- is stdin)", param_hint=option.opts[0])
 
 
 def _infer_texts(

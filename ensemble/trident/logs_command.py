@@ -4,7 +4,9 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import datetime, timezone
+from io import FileIO
 from pathlib import Path
 from typing import Annotated
 
@@ -108,17 +110,34 @@ def _tail(path: Path, lines: int) -> int:
 
 
 def _blocks(path: Path, position: int, follow: bool, timeout_s: float | None) -> Iterator[bytes]:
-    """What stands behind a position; a server that starts anew on the same port begins its log anew."""
+    """What stands behind a position, and in the files that get the log's name afterwards."""
     end = None if timeout_s is None else time.monotonic() + timeout_s
-    while True:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size < position:
-                position = 0
-            file.seek(position)
+    with ExitStack() as opened:
+        file = opened.enter_context(path.open("rb", buffering=0))
+        file.seek(position)
+        while True:
+            newer = _newer(path, file)  # looked for before the rest is read: then nothing more comes behind that
+            if os.fstat(file.fileno()).st_size < file.tell():  # it was begun anew
+                file.seek(0)
+            if newer is not None:
+                opened.enter_context(newer)
             while block := file.read(BLOCK_BYTES):
-                position += len(block)
                 yield block
-        left_s = FOLLOW_S if end is None else min(FOLLOW_S, end - time.monotonic())
-        if not follow or left_s <= 0:
-            return
-        time.sleep(left_s)
+            if newer is not None:
+                file.close()
+                file = newer
+                continue
+            left_s = FOLLOW_S if end is None else min(FOLLOW_S, end - time.monotonic())
+            if not follow or left_s <= 0:
+                return
+            time.sleep(left_s)
+
+
+def _newer(path: Path, file: FileIO) -> FileIO | None:
+    """The file that has the log's name now, if the log was rotated; there is none for a moment meanwhile."""
+    try:
+        if not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+            return path.open("rb", buffering=0)
+    except FileNotFoundError:
+        pass
+    return None

@@ -77,6 +77,12 @@ def test_three_windows_take_the_seconds_that_were_asked_for() -> None:
     assert int(given["--measurement-interval"]) * 3 * 1.2 == 3600
 
 
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/", "HTTP://127.0.0.1:8000"])
+def test_a_url_is_taken_as_the_client_takes_it(url: str) -> None:
+    given = arguments(replace(LOAD, url=url), 1)
+    assert given[2:6] == ["-i", "http", "-u", "127.0.0.1:8000"]
+
+
 def test_tls_is_left_to_perf_analyzer_itself() -> None:
     with pytest.raises(BenchError, match="--url is https://host:8000; expected http:// or grpc://"):
         check_target("https://host:8000", "spam", 1, of_texts=True)

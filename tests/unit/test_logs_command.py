@@ -1,7 +1,10 @@
 """`trident logs`: which log is shown, how, and for how long."""
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from server_states import server
@@ -85,6 +88,51 @@ def test_a_url_of_no_server_of_this_machine_is_refused(url: str) -> None:
 def test_following_ends_when_its_time_is_over() -> None:
     log(18000, "first\n")
     assert messages(run("--json", "--follow", "--timeout", "0.3")) == ["first"]
+
+
+def follow(monkeypatch: pytest.MonkeyPatch, *steps: Callable[[], object]) -> list[str]:
+    """Messages of a log that is followed, with a step between one look and the next; then comes Ctrl-C."""
+    left = list(steps)
+
+    def sleep(seconds: float) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop(0)()
+
+    monkeypatch.setattr("trident.logs_command.time", SimpleNamespace(sleep=sleep, monotonic=time.monotonic))
+    return messages(run("--json", "--follow"))
+
+
+def append(text: str) -> None:
+    with log_of(18000).open("a") as file:
+        file.write(text)
+
+
+def rotate() -> None:
+    log_of(18000).rename(log_of(18000).with_suffix(".log.1"))
+
+
+def test_following_loses_no_line_when_the_log_rotates(monkeypatch: pytest.MonkeyPatch) -> None:
+    log(18000, "first\n")
+
+    def step() -> None:
+        append("last\n")
+        rotate()
+        append("first of a new file that is longer than the old one\n")
+
+    expected = ["first", "last", "first of a new file that is longer than the old one", "more"]
+    assert follow(monkeypatch, step, lambda: append("more\n")) == expected
+
+
+def test_following_waits_for_a_log_that_is_just_being_rotated(monkeypatch: pytest.MonkeyPatch) -> None:
+    log(18000, "old\n")
+    assert follow(monkeypatch, rotate, lambda: append("new\n")) == ["old", "new"]
+
+
+def test_following_goes_on_with_a_log_that_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    log(18000, "of the server before\n")
+    expected = ["of the server before", "anew", "more"]
+    assert follow(monkeypatch, lambda: log_of(18000).write_text("anew\n"), lambda: append("more\n")) == expected
 
 
 def test_a_time_without_following_is_wrong_usage() -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from trident.errors import ScoringError
 from trident.scoring.formats import CsvFormat, JsonlFormat, LabelAnswer, TsvFormat, taken
-from trident.scoring.parquet import ArrowRow, ParquetSink
-from trident.scoring.rows import Scored
+from trident.scoring.parquet import ArrowRow, ParquetSink, ParquetSource
+from trident.scoring.rows import Row, Scored
 from trident_client import Prediction
 
 SPAM = Prediction(("spam", "ham"), (0.75, 0.25))
@@ -28,6 +29,30 @@ def test_jsonl_adds_to_the_rows_own_keys() -> None:
         '{"text": "schön", "n": [1, {"x": null}], "label": "spam", "score": 0.75}',
         '{"other": 2.5, "label": null, "score": null}',
     ]
+
+
+def test_what_is_no_finite_number_is_null_in_json_and_has_its_name_in_a_table(tmp_path: Path) -> None:
+    """As a Parquet file brings it, also in lists, structs and maps."""
+    nan, infinity = float("nan"), float("inf")
+    columns = {
+        "x": pa.array([nan, -infinity, 1.5]),
+        "list": pa.array([[nan, 1.0], [infinity], []]),
+        "struct": pa.array([{"y": nan, "z": [infinity]}, None, {"y": 2.0, "z": []}]),
+        "map": pa.array([[("k", nan)], [], None], pa.map_(pa.string(), pa.float32())),
+    }
+    pq.write_table(pa.table({"text": ["a", "b", "c"], **columns}), tmp_path / "in.parquet")
+    with closing(ParquetSource(tmp_path / "in.parquet", "text", as_arrow=False)) as source:
+        rows = [Scored(row.values, SPAM) for row in source.rows(0, 0) if isinstance(row, Row)]
+    written = JsonlFormat(ONE).rows(rows).decode().splitlines()
+    answer = '"label": "spam", "score": 0.75}'
+    assert written == [
+        '{"text": "a", "x": null, "list": [null, 1.0], "struct": {"y": null, "z": [null]}, "map": [["k", null]], '
+        + answer,
+        '{"text": "b", "x": null, "list": [null], "struct": null, "map": [], ' + answer,
+        '{"text": "c", "x": 1.5, "list": [], "struct": {"y": 2.0, "z": []}, "map": null, ' + answer,
+    ]
+    table = CsvFormat(["x", "list"], ONE).rows(rows).decode().splitlines()
+    assert table == ['NaN,"[null, 1.0]",spam,0.75', "-Infinity,[null],spam,0.75", "1.5,[],spam,0.75"]
 
 
 def test_several_labels_are_lists() -> None:

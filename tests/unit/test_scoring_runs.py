@@ -11,7 +11,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,16 @@ import pyarrow.parquet as pq
 import pytest
 import scoring_server
 from conftest import TRIDENT
-from scoring_server import ScoringServer, expected
+from scoring_server import MAX_BATCH_SIZE, ScoringServer, expected
+from trident.cli import app
 from trident.errors import ScoringError
 from trident.scoring import loop
 from trident.scoring.job import Job, Summary, score_file
 from trident.scoring.journal import Done
 from trident.scoring.loop import OnProgress
-from trident_client import Client, Unavailable
+from trident.scoring.scorer import ClientScorer
+from trident_client import Client, ClientError, ConnectError, Unavailable
+from typer.testing import CliRunner
 
 ROWS = 3000
 
@@ -324,6 +327,74 @@ def test_another_version_of_the_service_cannot_go_on(frail: ScoringServer, inter
         score(frail, replace(interrupted, resume=True))
 
 
+def at_request(server: ScoringServer, number: int, step: Callable[[], object]) -> None:
+    """Have something done when the server has taken so many requests."""
+
+    class Sizes(list[int]):
+        def append(self, size: int) -> None:
+            super().append(size)
+            if len(self) == number:
+                step()
+
+    server.sizes = Sizes()
+
+
+@pytest.mark.parametrize("every_s", [0.01, 60.0])
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_output_never_mixes_two_versions(
+    frail: ScoringServer,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    every_s: float,
+    fails: bool,
+) -> None:
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", every_s)
+
+    def release() -> None:
+        frail.version = "2"
+        frail.answers = 20 if fails else None
+
+    at_request(frail, 60, release)
+    job = Job("spam", "rows.csv", "out.csv", concurrency=2)
+    message = (
+        r"the version of service 'spam' was 1 when the run began and is 2 now; [\d,]+ rows are done, all by version "
+        r"1\. Go back to it \(`trident rollback spam`\) and go on with --resume, or start anew with --overwrite"
+    )
+    with pytest.raises(ScoringError, match=message):
+        score(frail, job)
+    assert not (folder / "out.csv").exists()
+    with pytest.raises(ScoringError, match="was '1' when the run was interrupted and is '2' now"):
+        score(frail, replace(job, resume=True))
+    frail.version, frail.answers = "1", None
+    assert score(frail, replace(job, resume=True)).resumed_rows <= 60 * MAX_BATCH_SIZE
+    assert table(folder / "out.csv") == everything()
+
+
+def test_a_stream_of_two_versions_is_no_success(
+    frail: ScoringServer, folder: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    at_request(frail, 60, lambda: setattr(frail, "version", "2"))
+    with pytest.raises(ScoringError, match="is 2 now, so that rows of both may be in what was written; start anew"):
+        score(frail, Job("spam", "rows.csv"))
+
+
+def test_what_was_answered_is_kept_when_the_server_cannot_be_asked_for_its_version(
+    frail: ScoringServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(scorer: ClientScorer, timeout_s: float | None = None) -> None:
+        raise ConnectError("gone")
+
+    job = Job("spam", "rows.csv", "out.csv", concurrency=2)
+    frail.answers = 60
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(ClientScorer, "check_version", gone)
+        with pytest.raises(ClientError, match="rows are done, go on with --resume"):
+            score(frail, job)
+    frail.answers = None
+    assert score(frail, replace(job, resume=True)).resumed_rows > 500
+    assert table(folder / "out.csv") == everything()
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"about": {}, "done": {"rows": 1, "strange": 2}}'])
 def test_a_damaged_journal_cannot_go_on(server: ScoringServer, interrupted: Job, content: str) -> None:
     Path("out.csv.progress.json").write_text(content)
@@ -564,6 +635,27 @@ def test_texts_or_a_file_are_needed(server: ScoringServer, folder: Path, argumen
     result = command(server, *arguments)
     assert result.returncode == 2
     assert "give either texts or --input FILE" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--output", "out.csv"),
+        ("--output-format", "csv"),
+        ("--format", "csv"),
+        ("--column", "text"),
+        ("--prefix", "p_"),
+        ("--concurrency", "2"),
+        ("--resume",),
+        ("--overwrite",),
+        ("--progress",),
+    ],
+)
+def test_options_of_files_are_refused_with_texts(option: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(app, ["infer", "spam", "-", *option, "--url", "http://127.0.0.1:9"], input="hello\n")
+    assert result.exit_code == 2, result.exception
+    said = " ".join(result.output.replace("│", "").split())
+    assert f"Invalid value for {option[0]}: it is for files; give --input FILE (- is stdin)" in said
 
 
 def test_texts_are_classified_as_before(server: ScoringServer, folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import scoring_server
 from patience import until
-from scoring_server import MAX_BATCH_SIZE, ScoringServer, expected
+from scoring_server import FAILURE, MAX_BATCH_SIZE, ScoringServer, expected
 from trident.errors import ScoringError
 from trident.scoring import scorer
 from trident.scoring.scorer import ClientScorer
@@ -113,6 +113,48 @@ def test_only_the_refused_item_fails(client: Client, server: ScoringServer) -> N
     assert [n for n, answer in enumerate(answers) if isinstance(answer, InvalidRequest)] == [3, 4, 40]
     assert str(answers[3]) == "one of 1 texts cannot be read"
     assert len(answers) == 50
+
+
+def failed(answers: list[Any]) -> list[int]:
+    """Which items the server failed at; the others were answered."""
+    assert all(isinstance(answer, Prediction | ServerError) for answer in answers)
+    return [n for n, answer in enumerate(answers) if isinstance(answer, ServerError)]
+
+
+def test_only_the_item_fails_that_the_server_fails_at(client: Client, server: ScoringServer) -> None:
+    texts = [f"fail {n}" if n in (3, 4, 40) else f"text {n}" for n in range(50)]
+    answers = list(made(client).score(texts))
+    assert (len(answers), failed(answers), str(answers[3])) == (50, [3, 4, 40], FAILURE)
+
+
+def test_an_item_that_is_a_batch_of_its_own_fails_alone(client: Client, server: ScoringServer) -> None:
+    texts = [f"text {n}" for n in range(2 * MAX_BATCH_SIZE)]
+    assert failed(list(made(client).score([*texts, "fail"]))) == [len(texts)]
+
+
+@pytest.mark.parametrize("at", [0, 1, 9])
+def test_an_item_fails_alone_where_a_service_takes_one_at_a_time(
+    client: Client, server: ScoringServer, at: int
+) -> None:
+    server.max_batch_size = 1
+    texts = [f"text {n}" for n in range(10)]
+    texts[at] = "fail"
+    assert failed(list(made(client).score(texts))) == [at]
+    assert set(server.sizes) == {1}
+
+
+def test_of_a_single_item_nobody_knows_whose_fault_it_is(client: Client, server: ScoringServer) -> None:
+    with pytest.raises(ServerError, match="the server's log has the cause"):
+        list(made(client).score(["fail"]))
+
+
+def test_a_server_that_begins_to_fail_while_a_bad_item_is_looked_for(client: Client, server: ScoringServer) -> None:
+    scoring = made(client, concurrency=1)
+    server.answers, server.status = 8, 500  # a batch, five refusals, two smaller batches
+    answers: list[object] = []
+    with pytest.raises(ServerError, match="the queue is full"):
+        answers.extend(scoring.score([*TEXTS[:MAX_BATCH_SIZE], "refuse", *TEXTS[:MAX_BATCH_SIZE]]))
+    assert len(answers) == MAX_BATCH_SIZE
 
 
 @pytest.mark.parametrize(("status", "kind"), [(503, Unavailable), (500, ServerError), (404, NotFound)])

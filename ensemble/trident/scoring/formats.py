@@ -88,7 +88,6 @@ class JsonlFormat:
     def __init__(self, answer: Answer) -> None:
         """Write an object a line."""
         self._answer = answer
-        self._encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
     def header(self) -> bytes:
         """See `Format.header`."""
@@ -100,8 +99,8 @@ class JsonlFormat:
 
     def rows(self, rows: Sequence[Scored]) -> bytes:
         """See `Format.rows`."""
-        names, encode, answer = self._answer.names, self._encode, self._answer.values
-        lines = [encode(row.values | dict(zip(names, answer(row.prediction), strict=True))) for row in rows]
+        names, answer = self._answer.names, self._answer.values
+        lines = [to_json(row.values | dict(zip(names, answer(row.prediction), strict=True))) for row in rows]
         return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -170,11 +169,33 @@ class _LineFeeds:
 
 
 def cells(values: Any) -> list[str]:
-    """Values as text: strings as they are, None as nothing, anything else as JSON."""
-    return [value if type(value) is str else "" if value is None else to_json(value) for value in values]
+    """Values as text: strings as they are, None as nothing, NaN and Infinity by their names, anything else as JSON."""
+    return [value if type(value) is str else "" if value is None else _cell(value) for value in values]
 
 
-to_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+def to_json(value: Any) -> str:
+    """A value as JSON, which has no NaN and no Infinity: they become null, also in lists and structs."""
+    try:
+        return _strict(value)
+    except ValueError:
+        return _strict(_finite(value))
+
+
+_strict = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False).encode
+
+
+def _cell(value: Any) -> str:
+    return json.dumps(value) if type(value) is float else to_json(value)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(held) for name, held in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(held) for held in value]
+    return value
 
 
 def taken(answer: Answer, columns: Any) -> str | None:

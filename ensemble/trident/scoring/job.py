@@ -17,7 +17,7 @@ from trident.scoring.journal import Done, Journal
 from trident.scoring.loop import Loop, OnProgress
 from trident.scoring.records import RecordSource
 from trident.scoring.rows import Source
-from trident.scoring.scorer import ClientScorer
+from trident.scoring.scorer import ClientScorer, VersionChanged
 from trident.scoring.sinks import Sink, StdoutSink, TextSink
 from trident.scoring.targets import FileTarget, Places, StreamTarget
 from trident.scoring.text_sources import STDIN, CsvSource, JsonlSource, TsvSource
@@ -93,7 +93,8 @@ def score_file(client: Client, job: Job, watch: Watch) -> Summary:
 
     Raises:
         ScoringError: the input or the output cannot be used, and nothing was changed; or the disk refuses, and what was
-            answered before is kept.
+            answered before is kept; or another version of the service is released, and what the former one answered
+            until the last checkpoint is kept.
         ClientError: the server fails or is gone; what it answered is kept.
     """
     began = time.monotonic()
@@ -132,7 +133,10 @@ def score_file(client: Client, job: Job, watch: Watch) -> Summary:
 
 def _stream(source: Source, scorer: ClientScorer, form: Format, watch: Watch) -> Loop:
     loop = Loop(source, scorer, StreamTarget(StdoutSink(form)), Done(), watch(source.total, Done()))
-    loop.run()
+    try:
+        loop.run()
+    except VersionChanged as error:
+        raise ScoringError(f"{error}, so that rows of both may be in what was written; start anew") from error
     return loop
 
 
@@ -148,14 +152,22 @@ def _files(
             try:
                 Loop(source, scorer, target, before, watch(source.total, before)).run()
             except ClientError as error:
-                kept = f"{target.done.rows + target.done.bad_rows:,} rows are done"
-                raise type(error)(f"{error}; {kept}, go on with --resume") from error
+                raise type(error)(f"{error}; {_kept(target)}, go on with --resume") from error
+            except VersionChanged as error:
+                raise ScoringError(
+                    f"{error}; {_kept(target)}, all by version {scorer.versions}. Go back to it (`trident rollback "
+                    f"{job.service}`) and go on with --resume, or start anew with --overwrite"
+                ) from error
         if source.fingerprint is not None:
             with closing(_source(job, kind, scorer)) as again:
                 if again.fingerprint != source.fingerprint:
                     raise ScoringError(f"{job.input} changed while it was read; start anew with --overwrite")
         target.finish()
         return target.done, before.rows + before.bad_rows
+
+
+def _kept(target: FileTarget) -> str:
+    return f"{target.done.rows + target.done.bad_rows:,} rows are done"
 
 
 def _followed(output: Path) -> Path:

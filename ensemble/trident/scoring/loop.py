@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 from trident_client import ClientError, InferenceError
 
@@ -20,6 +20,7 @@ SHOWN_EVERY_S = 0.1
 # An interruption costs a second's work or a hundredth of all, and there are not more than some hundred checkpoints.
 CHECKPOINT_EVERY_S = 1.0
 CHECKPOINT_SHARE = 0.01
+LAST_LOOK_S = 1.0  # at the version of a service whose server fails
 
 OnProgress = Callable[[int, int], None]  # the input's position, and rows done since the beginning
 
@@ -47,6 +48,7 @@ class Loop:
 
         Raises:
             ClientError: the server fails or is gone.
+            VersionChanged: another version is released; what was answered since the last checkpoint is not kept.
         """
         try:
             while not self._exhausted:
@@ -54,10 +56,12 @@ class Loop:
                     for answer in answers:
                         self._settle(answer)
                 self._settle_bad()
-        except ClientError:
             self._checkpoint()
+        except ClientError:
+            with suppress(ClientError):  # who is gone cannot be asked
+                self._scorer.check_version(LAST_LOOK_S)
+            self._save()
             raise
-        self._checkpoint()
         self._on_progress(self._position, self.rows + self.bad_rows)
 
     def _items(self) -> Iterator[Item]:
@@ -124,6 +128,11 @@ class Loop:
             self._scored, self._scored_bytes = [], 0
 
     def _checkpoint(self) -> None:
+        """Save what was answered, once it is known to be of one version."""
+        self._scorer.check_version()
+        self._save()
+
+    def _save(self) -> None:
         self._write()
         self._target.checkpoint(self._position, self._lines, self.rows, self.bad_rows)
         self._saved = time.monotonic()

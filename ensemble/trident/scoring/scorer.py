@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
-from trident_client import Client, InferenceError, InvalidRequest
+from trident_client import Client, InferenceError, InvalidRequest, ServerError
 
 from trident.errors import ScoringError
 from trident.scoring.rows import Answered, Item
@@ -15,17 +15,33 @@ LABELS = {"label", "score"}
 NUMBER_BYTES = 4
 
 REQUEST_BYTES = 2**22  # at most, or one item: Triton's HTTP server and gRPC take more, memory may not
+TOGETHER = 2  # items of a batch, at least: where the service takes one, it is asked for them one by one
 AHEAD = 2  # requests that are sent or answered, for each that may be under way
+
+
+class VersionChanged(ScoringError):
+    """The service has another version than when the run began, and its answers may be of either."""
 
 
 class Scorer(Protocol):
     """Scores items in order, reading ahead by a bounded number."""
 
+    def check_version(self, timeout_s: float | None = None) -> None:
+        """See that all answers so far are of one version.
+
+        Args:
+            timeout_s: to ask the server; None: as long as a request may take.
+
+        Raises:
+            VersionChanged: another one is released meanwhile.
+            ClientError: the server cannot be asked.
+        """
+
     def score(self, items: Iterable[Item]) -> Generator[Outcome, None, None]:
         """Score texts, images as the bytes of their files, or records.
 
         Yields:
-            For each item the answer, or why the service refuses it.
+            For each item the answer, or why the service refuses it or fails at it.
 
         Raises:
             ClientError: the server fails or is gone; all items before have been answered.
@@ -38,7 +54,7 @@ class ClientScorer:
     Attributes:
         columns: the inputs of a tabular service, name → FP32 or BYTES; None of another.
         answers_value: whether it answers a number instead of labels.
-        versions: of the service, that the server serves.
+        versions: of the service, that the server serves when the run begins.
     """
 
     def __init__(
@@ -71,7 +87,7 @@ class ClientScorer:
         self._top_k = top_k
         self._threshold = threshold
         metadata = client.get_model_metadata(service)
-        self.versions = ", ".join(sorted(metadata.get("versions", [])))
+        self.versions = _versions(metadata)
         self.columns = _columns(metadata) if input_name == "text" else None
         self.answers_value = self.columns is not None and _names(metadata, "outputs") == {"value"}
         if self.columns is None:
@@ -79,28 +95,60 @@ class ClientScorer:
         elif self.answers_value and (top_k is not None or threshold is not None):
             raise ScoringError(f"service '{service}' answers a value; --top-k and --threshold are for labels")
         self._size = max(1, int(client.get_model_config(service).get("max_batch_size", 0)))
+        self._answered: Item | None = None  # one that was, of late
+
+    def check_version(self, timeout_s: float | None = None) -> None:
+        """See `Scorer.check_version`."""
+        versions = _versions(self._client.get_model_metadata(self._service, timeout_s=timeout_s))
+        if versions != self.versions:
+            raise VersionChanged(
+                f"the version of service '{self._service}' was {self.versions} when the run began and is {versions} now"
+            )
 
     def score(self, items: Iterable[Item]) -> Generator[Outcome, None, None]:
         """See `Scorer.score`."""
-        waiting: deque[Future[list[Outcome]]] = deque()
+        waiting: deque[tuple[list[Item], Future[list[Outcome]]]] = deque()
         pool = ThreadPoolExecutor(self._concurrency, "infer")
         try:
-            for batch in _batches(items, self._size):
-                waiting.append(pool.submit(self._ask, batch))
-                while waiting and (waiting[0].done() or len(waiting) > AHEAD * self._concurrency):
-                    yield from waiting.popleft().result()
+            for batch in _batches(items, max(self._size, TOGETHER)):
+                waiting.append((batch, pool.submit(self._ask, batch)))
+                while waiting and (waiting[0][1].done() or len(waiting) > AHEAD * self._concurrency):
+                    yield from self._judged(*waiting.popleft())
             while waiting:
-                yield from waiting.popleft().result()
+                yield from self._judged(*waiting.popleft())
         finally:  # whoever interrupts it closes the client, which ends the requests under way
             pool.shutdown(wait=False, cancel_futures=True)
 
+    def _judged(self, batch: Sequence[Item], asked: Future[list[Outcome]]) -> list[Outcome]:
+        """What became of a batch, in the order of the batches.
+
+        An item that the server fails at, as when a stage raises, is a bad one if the server then still answers another:
+        the last of this batch that it answered, or else, as where the item is all of the batch, the last of the run.
+        If there is none yet, nothing tells a bad item from a server that fails, and the run ends; so it does at a
+        file's only row.
+
+        Raises:
+            ClientError: the server fails or is gone.
+        """
+        outcomes = asked.result()
+        for item, outcome in zip(batch, outcomes, strict=True):
+            if not isinstance(outcome, InferenceError):
+                self._answered = item
+        failure = next((outcome for outcome in outcomes if isinstance(outcome, ServerError)), None)
+        if failure is not None:
+            if self._answered is None:
+                raise failure
+            self._infer([self._answered])
+        return outcomes
+
     def _ask(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Answers to a batch; one that is refused is halved until the bad item stands alone."""
-        try:
-            return list(self._infer(batch))
-        except InvalidRequest as error:
-            if len(batch) == 1:
-                return [error]
+        """Answers to a batch; one that is refused, or fails, is halved until the bad item stands alone."""
+        if len(batch) <= self._size:
+            try:
+                return list(self._infer(batch))
+            except (InvalidRequest, ServerError) as error:
+                if len(batch) == 1:
+                    return [error]
         middle = len(batch) // 2
         return self._ask(batch[:middle]) + self._ask(batch[middle:])
 
@@ -146,6 +194,10 @@ def _columns(metadata: dict[str, list[dict[str, Any]]]) -> dict[str, str] | None
     one_each = all(list(entry.get("shape", [])[1:]) == [1] for entry in metadata.get("inputs", []))
     is_tabular = {*inputs.values()} <= {"FP32", "BYTES"} and one_each and (outputs >= LABELS or outputs == {"value"})
     return inputs if inputs and is_tabular else None
+
+
+def _versions(metadata: dict[str, Any]) -> str:
+    return ", ".join(sorted(metadata.get("versions", [])))
 
 
 def _names(metadata: dict[str, list[dict[str, Any]]], side: str) -> set[str]:
