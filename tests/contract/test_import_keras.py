@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TRIDENT
+from trident import savedmodel
 from trident.errors import ExportError, ServiceError
 from trident.importing import ImportOptions, ImportReport, import_model
 from trident.pipeline import design
@@ -137,6 +138,22 @@ def test_a_savedmodel_that_writes_files_runs_only_if_it_is_told_to(tmp_path: Pat
     assert not (tmp_path / "written").exists()
     import_model(tmp_path / "model", "mine", tmp_path / "services", replace(options, allow_unsafe=True))
     assert (tmp_path / "written").exists()
+
+
+# -- what loaders leave undone --------------------------------------------------------------------------------------
+
+
+def test_an_h5_file_keeps_what_a_model_inside_has_learnt(tmp_path: Path, keras: Any) -> None:
+    front = keras.Sequential([keras.Input((1,)), keras.layers.Normalization(axis=-1)])
+    front.layers[0].adapt(np.array([[90.0], [110.0]]))
+    model = keras.Sequential([keras.Input((1,), name="x"), front, keras.layers.Dense(1, name="y")])
+    model.save(tmp_path / "model.h5")
+    import_model(tmp_path / "model.h5", "mine", tmp_path / "services", ImportOptions(task="tensors"))
+    folder = tmp_path / "services" / "mine" / "model.savedmodel"
+    exported = savedmodel.load(folder, savedmodel.read_tensors(folder, "serving_default", 1).signature)
+    given = np.array([[100.0], [120.0]], np.float32)
+    (answer,) = exported({"x": given}).values()
+    np.testing.assert_allclose(answer, model(given).numpy(), atol=1e-5)
 
 
 # -- an input for each column ---------------------------------------------------------------------------------------
