@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trident.errors import DataError
+from trident.labels import has_control
 from trident.stages.text.preprocess import clean
 
 TEST_FRACTION = 0.2
@@ -192,6 +193,8 @@ def _example(row: Row) -> Example:
             raise _BadRow("not UTF-8") from None
     if not label or len(label.splitlines()) > 1:
         raise _BadRow("the label holds a line break" if label else "the label is empty")
+    if has_control(label):  # labels.txt may have none
+        raise _BadRow(f"the label {label!r} holds a control character")
     if not clean(text, lowercase=False):
         raise _BadRow("the text is empty")
     return Example(text, label)

@@ -78,6 +78,8 @@ def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path) -> None:
         (".tsv", "spam\t \u00a0\n", "line 8: the text is empty"),
         (".tsv", "spam\t\x00\x07\n", "line 8: the text is empty"),
         (".tsv", " \tfree\n", "line 8: the label is empty"),
+        (".tsv", "sp\u200bam\tfree\n", "line 8: the label 'sp\\u200bam' holds a control character"),
+        (".tsv", "\x1b[31mspam\tfree\n", "line 8: the label '\\x1b[31mspam' holds a control character"),
         (".csv", "spam,free,prize\n", "line 8: 3 columns, expected 2"),
         (".csv", 'spam,"free\nspam,prize\n', "line 9: not CSV: unexpected end of data (is a quote left open?)"),
         (".csv", 'spam,"free"prize\n', "line 8: not CSV: ',' expected after '\"' (is a quote left open?)"),
