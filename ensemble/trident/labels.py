@@ -1,6 +1,7 @@
 """labels.txt: the names of a model's classes."""
 
 import unicodedata
+from collections import Counter
 from pathlib import Path
 
 from trident.errors import ServiceError
@@ -27,7 +28,7 @@ def read_labels(path: Path) -> list[str]:
     strange = [label for label in labels if has_control(label)]
     if strange:
         raise ServiceError(f"{path} has {strange[0]!r}, with a control character in it; write labels as plain text")
-    doubles = sorted({label for label in labels if labels.count(label) > 1})
+    doubles = sorted(label for label, count in Counter(labels).items() if count > 1)
     if doubles or "" in labels:
         fault = f"{doubles} more than once" if doubles else f"an empty line {labels.index('') + 1}"
         raise ServiceError(f"{path} has {fault}; expected one label a line, each once")

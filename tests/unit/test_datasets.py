@@ -173,6 +173,17 @@ def test_a_label_needs_three_different_texts(tmp_path: Path) -> None:
     assert refusal(path, TSV + "rare\ta\nrare\tb\nrare\tA\n") == expected + "to train, to stop early, to measure"
 
 
+def test_of_many_rare_labels_the_first_are_shown(tmp_path: Path) -> None:
+    """As of a column that is not the labels', with a value of its own in every row."""
+    path = tmp_path / "data.tsv"
+    rows = "".join(f"label {number:05}\ttext {number}\n" for number in range(20_000))
+    few = ", ".join(f"'label {number:05}': 1" for number in range(5))
+    needed = "each label needs 3: to train, to stop early, to measure"
+    assert refusal(path, TSV + rows) == (
+        f"{path} has too few different texts for {{{few}}} and 19995 more labels (is it the right column?); {needed}"
+    )
+
+
 def test_the_real_messages_have_no_bad_row() -> None:
     path = ROOT / "data" / "sms_spam.tsv"
     dataset = read_dataset(path, text_column="text", label_column="label", skip_bad_rows=False)
