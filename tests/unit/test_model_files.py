@@ -151,6 +151,74 @@ def test_operations_that_reach_beyond_a_savedmodel_are_named(tmp_path: Path, tex
     assert inspect_model(tmp_path).code == ("the operation ReadFile", "the operation WriteFile")
 
 
+@pytest.mark.parametrize(
+    ("op", "name", "value", "found"),
+    [
+        ("PrintV2", "output_stream", b"stderr", False),
+        ("PrintV2", "output_stream", b"file:///etc/passwd", True),
+        ("PrintV2", "output_stream", None, True),
+        ("PrintV2", "end", b"file://", False),
+        ("FixedUnigramCandidateSampler", "vocab_file", b"", False),
+        ("FixedUnigramCandidateSampler", "vocab_file", b"\n", True),
+        ("DecodeProtoV2", "descriptor_source", b"local://", False),
+        ("EncodeProto", "descriptor_source", b"/etc/passwd", True),
+    ],
+)
+def test_an_operation_may_reach_out_by_an_attribute(
+    tmp_path: Path, op: str, name: str, value: bytes | None, found: bool
+) -> None:
+    """Without a value it is for those who call the function to give."""
+    message = messages().SavedModel(saved_model_schema_version=1)
+    node = message.meta_graphs.add().graph_def.library.function.add().node_def.add(name="a", op=op)
+    if value is None:
+        node.attr[name].placeholder = "chosen"
+    else:
+        node.attr[name].s = value
+    write_savedmodel(tmp_path, **{"saved_model.pb": message.SerializeToString()})
+    assert bool(inspect_model(tmp_path).code) is found
+
+
+@pytest.mark.parametrize("op", ["SaveV2", "MergeV2Checkpoints", "RestoreV2", "SaveSlices"])
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        ("saver", False),
+        ("output", True),
+        ("sparse output", True),
+        ("composite output", True),
+        ("start", True),
+        ("object", True),
+        ("restore", True),
+    ],
+)
+def test_checkpoints_are_for_the_saver_alone(tmp_path: Path, op: str, place: str, found: bool) -> None:
+    message = messages().SavedModel(saved_model_schema_version=1)
+    meta = message.meta_graphs.add()
+    body = meta.graph_def.library.function.add()
+    body.signature.name = "body"
+    body.node_def.add(name="a", op=op)
+    meta.graph_def.node.add(name="call", op="StatefulPartitionedCall").attr["f"].func.name = "body"
+    meta.graph_def.node.add(name="end", op="Identity", input=["x", "^call"])
+    output = meta.signature_def["serving_default"].outputs["y"]
+    if place == "saver":
+        meta.saver_def.save_tensor_name = "end:0"
+    elif place == "output":
+        output.name = "end:0"
+    elif place == "sparse output":
+        output.coo_sparse.values_tensor_name = "end:0"
+    elif place == "composite output":
+        output.composite_tensor.components.add().name = "end:0"
+    elif place == "start":
+        meta.collection_def["saved_model_main_op"].node_list.value.append("end")
+    elif place == "object":
+        meta.object_graph_def.concrete_functions["body"].SetInParent()
+    else:
+        meta.saver_def.restore_op_name = "end"
+        found = op != "RestoreV2"
+    write_savedmodel(tmp_path, **{"saved_model.pb": message.SerializeToString()})
+    assert inspect_model(tmp_path).code == ((f"the operation {op}",) if found else ())
+
+
 def test_a_savedmodel_may_have_several_shards(tmp_path: Path) -> None:
     folder = write_savedmodel(tmp_path / "1")
     (folder / SHARD).unlink()
