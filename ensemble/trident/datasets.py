@@ -4,17 +4,18 @@ import csv
 import hashlib
 import json
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from trident.errors import DataError
+from trident.labels import has_control
 from trident.stages.text.preprocess import clean
 
 TEST_FRACTION = 0.2
 VALIDATION_FRACTION = 0.1  # of what is not held out; early stopping looks at it
-SHOWN_BAD_ROWS = 5
+SHOWN = 5  # bad rows, or labels that are too rare
 
 csv.field_size_limit(2**28)  # a text may be longer than the csv module's 128 KiB
 
@@ -88,8 +89,8 @@ def read_dataset(path: Path, *, text_column: str, label_column: str, skip_bad_ro
         except _BadRow as reason:
             bad.append(f"line {line}: {reason}")
     if bad and not skip_bad_rows:
-        shown = "; ".join(bad[:SHOWN_BAD_ROWS])
-        more = f"; and {len(bad) - SHOWN_BAD_ROWS} more" if len(bad) > SHOWN_BAD_ROWS else ""
+        shown = "; ".join(bad[:SHOWN])
+        more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
         raise DataError(f"{path} has {len(bad)} bad rows: {shown}{more}. Mend them, or go on with --skip-bad-rows.")
     kept, duplicates, contradictions = _unique(examples)
     dataset = Dataset(
@@ -192,6 +193,8 @@ def _example(row: Row) -> Example:
             raise _BadRow("not UTF-8") from None
     if not label or len(label.splitlines()) > 1:
         raise _BadRow("the label holds a line break" if label else "the label is empty")
+    if has_control(label):  # labels.txt may have none
+        raise _BadRow(f"the label {label!r} holds a control character")
     if not clean(text, lowercase=False):
         raise _BadRow("the text is empty")
     return Example(text, label)
@@ -217,14 +220,15 @@ def _key(example: Example) -> str:
 
 
 def _check_size(path: Path, dataset: Dataset) -> None:
-    counts = {label: sum(example.label == label for example in dataset.examples) for label in dataset.labels}
-    if len(counts) < 2:
+    if len(dataset.labels) < 2:
         raise DataError(f"{path} has the labels {dataset.labels}; expected at least two")
-    scarce = {label: count for label, count in counts.items() if count < 3}
+    counts = Counter(example.label for example in dataset.examples)
+    scarce = [label for label in dataset.labels if counts[label] < 3]
     if scarce:
-        raise DataError(
-            f"{path} has too few different texts for {scarce}; each label needs 3: to train, to stop early, to measure"
-        )
+        shown = {label: counts[label] for label in scarce[:SHOWN]}
+        more = f" and {len(scarce) - SHOWN} more labels (is it the right column?)" if len(scarce) > SHOWN else ""
+        needed = "each label needs 3: to train, to stop early, to measure"
+        raise DataError(f"{path} has too few different texts for {shown}{more}; {needed}")
 
 
 def split(dataset: Dataset, seed: int) -> Split:
@@ -239,8 +243,10 @@ def split(dataset: Dataset, seed: int) -> Split:
     """
     generator = random.Random(seed)  # noqa: S311 - repeatable, not secret
     parts: tuple[list[Example], list[Example], list[Example]] = ([], [], [])
-    for label in dataset.labels:
-        group = [example for example in dataset.examples if example.label == label]
+    groups: dict[str, list[Example]] = {label: [] for label in dataset.labels}
+    for example in dataset.examples:
+        groups[example.label].append(example)
+    for group in groups.values():
         generator.shuffle(group)
         test = max(1, round(len(group) * TEST_FRACTION))
         validation = max(1, round((len(group) - test) * VALIDATION_FRACTION))

@@ -124,6 +124,7 @@ def import_model(path: Path, name: str, services: Path, options: ImportOptions) 
     check_options(options)
     file = inspect_model(path)
     _check_code(file, options)
+    _check_place(file, services)
     with staged(folder) as staging:
         try:
             report = _import_into(staging, file, options, former)
@@ -226,6 +227,15 @@ def _check_code(file: ModelFile, options: ImportOptions) -> None:
         else "run it with --allow-unsafe, if you trust where the file comes from"
     )
     raise ServiceError(f"{file.path} {what}: {'; '.join(file.code)}; {remedy}")
+
+
+def _check_place(file: ModelFile, services: Path) -> None:
+    """Refuse to copy a SavedModel into itself."""
+    if file.format == "savedmodel" and services.resolve().is_relative_to(file.path.resolve()):
+        raise ServiceError(
+            f"the service folders of {services} would lie in the SavedModel {file.path} itself; run trident in another "
+            "folder, or name one with --services"
+        )
 
 
 def _export(file: ModelFile, folder: Path, options: ImportOptions) -> tuple[Call, str, int]:

@@ -154,7 +154,7 @@ def _load(file: ModelFile, path: Path, allow_unsafe: bool, objects: dict[str, An
     except Exception as error:  # Keras raises whatever it stumbles over
         reason = _reason(error)
     else:
-        return _built(file, model), f"Keras {keras.__version__}"
+        return _finished(_built(file, model)), f"Keras {keras.__version__}"
     if file.format != "h5":
         raise ExportError(f"Keras {keras.__version__} cannot load {file.path}: {reason}; save it again with that Keras")
     return _load_2(file, path, allow_unsafe, objects, reason)
@@ -195,6 +195,20 @@ def _load_2(file: ModelFile, path: Path, allow_unsafe: bool, objects: dict[str, 
         second = f"tf-keras {keras_2.__version__}: {_reason(error)}"
         raise ExportError(f"cannot load {file.path}: Keras {keras.__version__}: {reason}; {second}") from error
     return _built(file, model), f"tf-keras {keras_2.__version__}"
+
+
+def _finished(model: Any) -> Any:
+    """The model of Keras 3, in which every Normalization knows the mean and variance that it learnt.
+
+    The loader of .h5 files leaves one in a model inside at 0 and 1; to tell it twice harms nobody.
+    Source: Keras 3.15, legacy/saving/legacy_h5_format.py.
+    """
+    import keras
+
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+    return model
 
 
 def _built(file: ModelFile, model: Any) -> Any:

@@ -7,6 +7,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+from trident.tensorflow_reach import called_beyond
+
 # Keras' own layers that run what is not in Keras: a SavedModel somewhere on the disk, or pickled modules.
 _FOREIGN = {"FlaxLayer", "JaxLayer", "TFSMLayer", "TorchModuleWrapper"}
 # Only in Keras 1 and 2, or exported by no listing that is read below.
@@ -26,8 +28,6 @@ _OWN_MODULE = re.compile(r"(tf_keras|keras|tensorflow\.(python\.)?keras)(\.|$)")
 _FUNCTION_MODULES = {"activations", "constraints", "initializers", "losses", "metrics", "ops", "regularizers"}
 _LOADERS = {"deserialize", "get", "serialize"}  # each module has them, to load what a config says
 _ACTIVATIONS = ("activation", "recurrent_activation", "inner_activation")
-# Where the Lambda layer of Keras 2 and the Merge layer of Keras 1 say that they hold a function's bytecode.
-_FUNCTION_TYPES = ("function_type", "output_shape_type", "mask_type", "mode_type")
 
 
 def find_code(config: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -50,6 +50,9 @@ def find_code(config: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]
             code[f"Python bytecode in layer {shown(owner)}"] = None
         if kind in _FOREIGN:
             code[f"{kind} layer {shown(owner)}"] = None
+        called = called_beyond(kind, settings if isinstance(settings, dict) else {})
+        if called is not None:
+            code[f"{shown(called)} called by layer {shown(owner)}"] = None
         for name, module in _unknown(kind, settings, node):
             origin = "" if module == "builtins" else f" of module {shown(module or '__main__')}"
             code[f"custom object {shown(name)}{origin}"] = None
@@ -86,7 +89,9 @@ def _objects(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
 def _has_bytecode(settings: Any) -> bool:
     if not isinstance(settings, dict):
         return False
-    return isinstance(settings.get("function"), list) or any(settings.get(key) == "lambda" for key in _FUNCTION_TYPES)
+    # As layers of Keras 1 and 2 say of a function: Lambda of `function` and `mask`, Merge of `mode`, and so on.
+    typed = any(key.endswith("_type") and value == "lambda" for key, value in settings.items())
+    return typed or isinstance(settings.get("function"), list)
 
 
 def _unknown(kind: str, settings: Any, node: dict[str, Any]) -> Iterator[tuple[str, Any]]:

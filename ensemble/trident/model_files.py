@@ -18,10 +18,12 @@ from typing import Any, Literal
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from triton_tensorflow.protobuf import messages
+from triton_tensorflow.signatures import reached
 
 from trident.errors import ServiceError
 from trident.hdf5_head import read_head
 from trident.model_code import find_code, listed, shown
+from trident.tensorflow_reach import reaches_out
 
 # The config of a large model is a few megabytes; parsed, JSON takes up to twenty times its size.
 MAX_CONFIG_BYTES = 32 * 2**20
@@ -61,20 +63,10 @@ _OTHER_ARCHIVES = {
     "data.pkl": f"is a PyTorch model: its data.pkl {_PICKLED}; name the TensorFlow model that it came from",
     "saved_model.pb": "is a packed SavedModel; unpack it and name the folder",
 }
-# Operations of TensorFlow that read or write files of the machine, or call Python. A model needs none of them: its
-# tables and variables are read by others.
-_OPERATIONS = {
-    *("WriteFile", "ReadFile", "MatchingFiles", "WholeFileReaderV2", "TextLineReaderV2", "TFRecordReaderV2"),
-    *(
-        "FixedLengthRecordReaderV2",
-        "TextLineDataset",
-        "TFRecordDataset",
-        "FixedLengthRecordDatasetV2",
-        "ImmutableConst",
-    ),
-    *("DatasetToTFRecord", "SaveDatasetV2", "LoadDataset", "CreateSummaryFileWriter", "SqlDataset", "LMDBDataset"),
-    *("PyFunc", "PyFuncStateless", "EagerPyFunc"),
-}
+# What TensorFlow 1's loader runs first. Source: TensorFlow 2.21, saved_model/constants.py.
+_START_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
+_SAVING = re.compile("Save(V2|Slices)?|MergeV2Checkpoints")
+_CHECKPOINTING = re.compile(f"{_SAVING.pattern}|Restore(V2|Slice)?")
 _DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, OSError, ValueError)
 
 
@@ -282,7 +274,22 @@ def _reaching_out(graph: Path) -> tuple[str, ...]:
     graphs = [meta.graph_def for meta in message.meta_graphs]
     nodes = [node for graph_def in graphs for node in graph_def.node]
     nodes += [node for graph_def in graphs for function in graph_def.library.function for node in function.node_def]
-    return tuple(f"the operation {op}" for op in sorted({node.op for node in nodes} & _OPERATIONS))
+    found = {node.op for node in nodes if reaches_out(node)}.union(*map(_checkpointing, message.meta_graphs))
+    return tuple(f"the operation {op}" for op in sorted(found))
+
+
+def _checkpointing(meta: Any) -> set[str]:
+    """Operations on checkpoints that run when a SavedModel is loaded or called: every one has some to save itself."""
+    tensors = [info for definition in meta.signature_def.values() for info in definition.outputs.values()]
+    tensors += [part for info in tensors for part in info.composite_tensor.components]
+    outputs = [info.name for info in tensors]
+    outputs += [name for info in tensors for _, name in info.coo_sparse.ListFields()]
+    outputs += [name for key in _START_COLLECTIONS for name in meta.collection_def[key].node_list.value]
+    called = reached(meta.graph_def, outputs, meta.object_graph_def.concrete_functions)
+    loaded = reached(meta.graph_def, [meta.saver_def.restore_op_name])
+    return {node.op for node in called if _CHECKPOINTING.fullmatch(node.op)} | {
+        node.op for node in loaded if _SAVING.fullmatch(node.op)
+    }
 
 
 def _sizes(folder: Path) -> Iterator[int]:

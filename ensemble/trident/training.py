@@ -17,7 +17,7 @@ from trident.datasets import Dataset, Example, read_dataset, split
 from trident.errors import ServiceError
 from trident.pretrained import MINILM, find_weights
 from trident.service import TextClassification, TextPreprocess, check_name, former_spec, load_service, write_spec
-from trident.stages.text.preprocess import Settings, TextPreprocessor
+from trident.stages.text.preprocess import Settings, TextPreprocessor, clean
 from trident.staging import staged
 
 Encoder = Literal["minilm", "none"]
@@ -113,16 +113,18 @@ def _train_into(folder: Path, dataset: Dataset, spec: TextClassification, option
     """Write everything but metrics.json; returns the metrics."""
     parts = split(dataset, options.seed)
     encoders.seed_everything(options.seed)
+    settings = Settings(max_length=spec.preprocess.max_length)
     if options.encoder == "minilm":
         weights = find_weights(MINILM, options.weights)
         tokenizer = encoders.load_tokenizer(weights, options.max_length)
     else:
-        tokenizer = encoders.train_tokenizer([example.text for example in parts.train], options.max_length)
+        texts = [clean(example.text, settings.lowercase) for example in parts.train]  # as the tokenizer will meet them
+        tokenizer = encoders.train_tokenizer(texts, options.max_length)
     tokenizer.save(str(folder / spec.preprocess.tokenizer))
     (folder / spec.postprocess.labels).write_text("\n".join(dataset.labels) + "\n", encoding="utf-8")
     write_spec(spec, folder)
 
-    preprocess = TextPreprocessor(folder / spec.preprocess.tokenizer, Settings(max_length=spec.preprocess.max_length))
+    preprocess = TextPreprocessor(folder / spec.preprocess.tokenizer, settings)
     train_set, validation_set = (
         _labelled(part, preprocess, dataset.labels) for part in (parts.train, parts.validation)
     )

@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import TRIDENT
+from trident import savedmodel
 from trident.errors import ExportError, ServiceError
 from trident.importing import ImportOptions, ImportReport, import_model
 from trident.pipeline import design
 from trident.service import load_service
+from trident.tensorflow_reach import reaches_out
+from triton_tensorflow.protobuf import messages
 
 COLUMNS: list[dict[str, Any]] = [
     {"name": "age", "type": "number", "mean": 40, "scale": 10},
@@ -137,6 +140,47 @@ def test_a_savedmodel_that_writes_files_runs_only_if_it_is_told_to(tmp_path: Pat
     assert not (tmp_path / "written").exists()
     import_model(tmp_path / "model", "mine", tmp_path / "services", replace(options, allow_unsafe=True))
     assert (tmp_path / "written").exists()
+
+
+REFUSED = """
+CSVDataset CSVDatasetV2 CacheDataset CacheDatasetV2 CalibrationStatisticsSaver CreateSummaryDbWriter
+CreateSummaryFileWriter DTensorRestoreV2 DataServiceDataset DataServiceDatasetV2 DataServiceDatasetV3
+DataServiceDatasetV4 DatasetToTFRecord DebugIdentity DebugIdentityV2 DebugIdentityV3 DebugNanCount DebugNumericSummary
+DistributedSave DumpTensor EagerPyFunc ExperimentalCSVDataset ExperimentalDatasetToTFRecord ExperimentalLMDBDataset
+ExperimentalMatchingFilesDataset ExperimentalSqlDataset FileSystemSetConfiguration FixedLengthRecordDataset
+FixedLengthRecordDatasetV2 FixedLengthRecordReader FixedLengthRecordReaderV2 GenerateVocabRemapping ImmutableConst
+LMDBDataset LMDBReader ListSnapshotChunksDataset LoadAndRemapMatrix LoadDataset MatchingFiles MatchingFilesDataset
+PyFunc PyFuncStateless ReadFile RecordInput RegisterDataset RegisterDatasetV2 RpcClient RpcServer SaveDataset
+SaveDatasetV2 Skipgram SnapshotChunkDataset SnapshotDataset SnapshotDatasetReader SnapshotDatasetV2
+SnapshotNestedDatasetReader SqlDataset TFRecordDataset TFRecordDatasetV2 TFRecordReader TFRecordReaderV2
+TextLineDataset TextLineReader TextLineReaderV2 WholeFileReader WholeFileReaderV2 WriteFile
+"""
+
+
+def test_the_operations_that_are_refused_are_tensorflows() -> None:
+    """A name that TensorFlow does not have would refuse nothing."""
+    from tensorflow.core.framework import op_def_pb2
+    from tensorflow.python.client import pywrap_tf_session
+
+    registered = op_def_pb2.OpList.FromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
+    nodes = [messages().GraphDef().node.add(op=definition.name) for definition in registered.op]
+    assert sorted(node.op for node in nodes if reaches_out(node)) == sorted(REFUSED.split())
+
+
+# -- what loaders leave undone --------------------------------------------------------------------------------------
+
+
+def test_an_h5_file_keeps_what_a_model_inside_has_learnt(tmp_path: Path, keras: Any) -> None:
+    front = keras.Sequential([keras.Input((1,)), keras.layers.Normalization(axis=-1)])
+    front.layers[0].adapt(np.array([[90.0], [110.0]]))
+    model = keras.Sequential([keras.Input((1,), name="x"), front, keras.layers.Dense(1, name="y")])
+    model.save(tmp_path / "model.h5")
+    import_model(tmp_path / "model.h5", "mine", tmp_path / "services", ImportOptions(task="tensors"))
+    folder = tmp_path / "services" / "mine" / "model.savedmodel"
+    exported = savedmodel.load(folder, savedmodel.read_tensors(folder, "serving_default", 1).signature)
+    given = np.array([[100.0], [120.0]], np.float32)
+    (answer,) = exported({"x": given}).values()
+    np.testing.assert_allclose(answer, model(given).numpy(), atol=1e-5)
 
 
 # -- an input for each column ---------------------------------------------------------------------------------------

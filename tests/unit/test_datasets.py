@@ -78,6 +78,8 @@ def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path) -> None:
         (".tsv", "spam\t \u00a0\n", "line 8: the text is empty"),
         (".tsv", "spam\t\x00\x07\n", "line 8: the text is empty"),
         (".tsv", " \tfree\n", "line 8: the label is empty"),
+        (".tsv", "sp\u200bam\tfree\n", "line 8: the label 'sp\\u200bam' holds a control character"),
+        (".tsv", "\x1b[31mspam\tfree\n", "line 8: the label '\\x1b[31mspam' holds a control character"),
         (".csv", "spam,free,prize\n", "line 8: 3 columns, expected 2"),
         (".csv", 'spam,"free\nspam,prize\n', "line 9: not CSV: unexpected end of data (is a quote left open?)"),
         (".csv", 'spam,"free"prize\n', "line 8: not CSV: ',' expected after '\"' (is a quote left open?)"),
@@ -169,6 +171,17 @@ def test_a_label_needs_three_different_texts(tmp_path: Path) -> None:
     path = tmp_path / "data.tsv"
     expected = f"{path} has too few different texts for {{'rare': 2}}; each label needs 3: "
     assert refusal(path, TSV + "rare\ta\nrare\tb\nrare\tA\n") == expected + "to train, to stop early, to measure"
+
+
+def test_of_many_rare_labels_the_first_are_shown(tmp_path: Path) -> None:
+    """As of a column that is not the labels', with a value of its own in every row."""
+    path = tmp_path / "data.tsv"
+    rows = "".join(f"label {number:05}\ttext {number}\n" for number in range(20_000))
+    few = ", ".join(f"'label {number:05}': 1" for number in range(5))
+    needed = "each label needs 3: to train, to stop early, to measure"
+    assert refusal(path, TSV + rows) == (
+        f"{path} has too few different texts for {{{few}}} and 19995 more labels (is it the right column?); {needed}"
+    )
 
 
 def test_the_real_messages_have_no_bad_row() -> None:

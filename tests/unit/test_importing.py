@@ -168,6 +168,26 @@ def test_what_is_no_model_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("folder", "model", "services"), [("m", ".", "services"), ("m", ".", "."), (".", "m", "link/services")]
+)
+def test_a_savedmodel_is_not_copied_into_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, model: str, services: str
+) -> None:
+    written = write_savedmodel(tmp_path / "m", {"x": ("FP32", [-1, 2])}, {"y": ("FP32", [-1, 2])})
+    (written / "variables" / "variables.data-00000-of-00001").write_bytes(b"data")
+    (tmp_path / "link").symlink_to(written)
+    before = sorted(written.rglob("*"))
+    monkeypatch.chdir(tmp_path / folder)
+    with pytest.raises(ServiceError) as caught:
+        import_model(Path(model), "mine", Path(services), ImportOptions("tensors"))
+    assert str(caught.value) == (
+        f"the service folders of {services} would lie in the SavedModel {model} itself; run trident in another "
+        "folder, or name one with --services"
+    )
+    assert sorted(written.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
     ("task", "given", "fault"),
     [
         ("tensors", {"labels": Path("my.txt")}, "the task 'tensors' has no use for --labels my.txt; leave it out"),

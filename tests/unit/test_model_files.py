@@ -151,6 +151,74 @@ def test_operations_that_reach_beyond_a_savedmodel_are_named(tmp_path: Path, tex
     assert inspect_model(tmp_path).code == ("the operation ReadFile", "the operation WriteFile")
 
 
+@pytest.mark.parametrize(
+    ("op", "name", "value", "found"),
+    [
+        ("PrintV2", "output_stream", b"stderr", False),
+        ("PrintV2", "output_stream", b"file:///etc/passwd", True),
+        ("PrintV2", "output_stream", None, True),
+        ("PrintV2", "end", b"file://", False),
+        ("FixedUnigramCandidateSampler", "vocab_file", b"", False),
+        ("FixedUnigramCandidateSampler", "vocab_file", b"\n", True),
+        ("DecodeProtoV2", "descriptor_source", b"local://", False),
+        ("EncodeProto", "descriptor_source", b"/etc/passwd", True),
+    ],
+)
+def test_an_operation_may_reach_out_by_an_attribute(
+    tmp_path: Path, op: str, name: str, value: bytes | None, found: bool
+) -> None:
+    """Without a value it is for those who call the function to give."""
+    message = messages().SavedModel(saved_model_schema_version=1)
+    node = message.meta_graphs.add().graph_def.library.function.add().node_def.add(name="a", op=op)
+    if value is None:
+        node.attr[name].placeholder = "chosen"
+    else:
+        node.attr[name].s = value
+    write_savedmodel(tmp_path, **{"saved_model.pb": message.SerializeToString()})
+    assert bool(inspect_model(tmp_path).code) is found
+
+
+@pytest.mark.parametrize("op", ["SaveV2", "MergeV2Checkpoints", "RestoreV2", "SaveSlices"])
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [
+        ("saver", False),
+        ("output", True),
+        ("sparse output", True),
+        ("composite output", True),
+        ("start", True),
+        ("object", True),
+        ("restore", True),
+    ],
+)
+def test_checkpoints_are_for_the_saver_alone(tmp_path: Path, op: str, place: str, found: bool) -> None:
+    message = messages().SavedModel(saved_model_schema_version=1)
+    meta = message.meta_graphs.add()
+    body = meta.graph_def.library.function.add()
+    body.signature.name = "body"
+    body.node_def.add(name="a", op=op)
+    meta.graph_def.node.add(name="call", op="StatefulPartitionedCall").attr["f"].func.name = "body"
+    meta.graph_def.node.add(name="end", op="Identity", input=["x", "^call"])
+    output = meta.signature_def["serving_default"].outputs["y"]
+    if place == "saver":
+        meta.saver_def.save_tensor_name = "end:0"
+    elif place == "output":
+        output.name = "end:0"
+    elif place == "sparse output":
+        output.coo_sparse.values_tensor_name = "end:0"
+    elif place == "composite output":
+        output.composite_tensor.components.add().name = "end:0"
+    elif place == "start":
+        meta.collection_def["saved_model_main_op"].node_list.value.append("end")
+    elif place == "object":
+        meta.object_graph_def.concrete_functions["body"].SetInParent()
+    else:
+        meta.saver_def.restore_op_name = "end"
+        found = op != "RestoreV2"
+    write_savedmodel(tmp_path, **{"saved_model.pb": message.SerializeToString()})
+    assert inspect_model(tmp_path).code == ((f"the operation {op}",) if found else ())
+
+
 def test_a_savedmodel_may_have_several_shards(tmp_path: Path) -> None:
     folder = write_savedmodel(tmp_path / "1")
     (folder / SHARD).unlink()
@@ -223,6 +291,7 @@ def function(name: str, module: Any = "builtins") -> Json:
         model(old_layer("Lambda", name="f", function=BYTECODE)),
         model(old_layer("Lambda", name="f", function="relu", output_shape=BYTECODE, output_shape_type="lambda")),
         model(old_layer("Lambda", name="f", function="relu", mask=BYTECODE, mask_type="lambda")),
+        model(old_layer("ResidualWrapper", name="f", residual_function=BYTECODE, residual_function_type="lambda")),
         model(layer("Dense", name="f", activation=LAMBDA)),
         model(layer("Bidirectional", name="g", layer=layer("LSTM", name="f", activation=LAMBDA))),
         model(model(layer("Lambda", name="f", function=LAMBDA))),
@@ -246,6 +315,41 @@ def test_the_bytecode_of_a_merge_layer_of_keras_1_is_found(tmp_path: Path) -> No
 def test_layers_of_keras_that_run_other_code_are_found(tmp_path: Path, kind: str) -> None:
     found = inspect_model(write_keras(tmp_path / "model", model(layer(kind, name="f"))))
     assert found.code == (f"{kind} layer 'f'",)
+
+
+@pytest.mark.parametrize(
+    ("node", "called"),
+    [
+        *(
+            (old_layer(kind, name="f", function=name), repr(name))
+            for kind in ("TFOpLambda", "SlicingOpLambda")
+            for name in (
+                *("io.gfile.rmtree", "io.write_file", "io.read_file", "io.decode_proto", "load_op_library", "print"),
+                *("raw_ops.WriteFile", "compat.v1.gfile.DeleteRecursively", "keras.utils.get_file", "keras.losses.get"),
+                *("random.fixed_unigram_candidate_sampler", "quantization.experimental.quantize_saved_model"),
+                *("math.add.x", "x.math.add", "math.Add", ""),
+            )
+        ),
+        (old_layer("TFOpLambda", name="f"), "'None'"),
+        (old_layer("TFOpLambda", name="f", function="x" * 10**6), f"'{'x' * 76}..."),
+        (
+            old_layer("ClassMethod", name="f", cls_symbol="io.TFRecordWriter", method_name="from_row_splits"),
+            "'io.TFRecordWriter.from_row_splits'",
+        ),
+        (old_layer("ClassMethod", name="f", cls_symbol="RaggedTensor", method_name="mro"), "'RaggedTensor.mro'"),
+        (old_layer("InstanceMethod", name="f", attr_name="tofile"), "'tofile'"),
+        (old_layer("TensorFlowOpLayer", name="f", node_def={"name": "o", "op": "WriteFile"}), "'WriteFile'"),
+        (old_layer("TensorFlowOpLayer", name="f", node_def="\n\x01o\x12\x09WriteFile"), "'WriteFile'"),
+        (old_layer("TensorFlowOpLayer", name="f", node_def={"op": 7}), "'an operation that cannot be read'"),
+        (old_layer("TensorFlowOpLayer", name="f", node_def="\x12\x7f"), "'an operation that cannot be read'"),
+    ],
+)
+def test_a_layer_of_keras_2_that_calls_more_than_functions_on_tensors_is_found(
+    tmp_path: Path, node: Json, called: str
+) -> None:
+    """Keras 2 calls them while it loads the model, with values out of the config."""
+    found = inspect_model(write_h5(tmp_path / "model", model(node)))
+    assert (found.code, found.custom_objects) == ((f"{called} called by layer 'f'",), ())
 
 
 @pytest.mark.parametrize(
@@ -324,7 +428,18 @@ def test_findings_are_in_the_order_of_the_model(tmp_path: Path) -> None:
         layer("Dense", kernel_initializer={"module": "keras.initializers", "class_name": "Zeros", "config": {}}),
         {"module": "tf_keras.src.engine.functional", "class_name": "Functional", "config": {"name": "m", "layers": []}},
         {"module": "keras.src.ops.numpy", "class_name": "Sum", "config": {}, "registered_name": "Sum"},
-        old_layer("TFOpLambda", name="tf.math.add", function="math.add"),
+        *(
+            old_layer("TFOpLambda", name=name, function=name)
+            for name in (
+                *("math.add", "nn.relu", "linalg.matmul", "concat", "cast", "expand_dims", "where", "random.normal"),
+                *("compat.v1.transpose", "image.resize", "io.decode_jpeg", "strings.lower", "keras.backend.sum"),
+            )
+        ),
+        old_layer("SlicingOpLambda", name="tf.getitem", function="__operators__.getitem"),
+        old_layer("ClassMethod", name="m", cls_symbol="RaggedTensor", method_name="from_row_splits"),
+        old_layer("InstanceMethod", name="m", attr_name="to_tensor"),
+        old_layer("TensorFlowOpLayer", name="o", node_def={"name": "o", "op": "AddV2", "input": ["a", "b"]}),
+        old_layer("TensorFlowOpLayer", name="o", node_def="\n\x01o\x12\x05AddV2"),
         old_layer("Bidirectional", layer=old_layer("CuDNNLSTM", kernel_initializer=old_layer("VarianceScaling"))),
         {"class_name": "TensorShape", "items": [None, 3]},
         {"class_name": "__tuple__", "items": [1, 2]},

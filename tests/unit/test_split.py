@@ -1,5 +1,8 @@
 """The split is repeatable, keeps the shares of the labels, and holds nothing back twice."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 from trident.datasets import Dataset, Example, split
 
@@ -44,3 +47,24 @@ def test_another_seed_holds_other_texts_out() -> None:
 def test_labels_are_mixed_within_a_part() -> None:
     labels = [example.label for example in split(dataset(ham=50, spam=50), seed=1).train]
     assert labels not in (sorted(labels), sorted(labels, reverse=True))
+
+
+def test_a_split_takes_the_labels_one_after_the_other() -> None:
+    """So that a seed gives the same split whatever the order of the labels in the file."""
+    data = dataset(ham=3, spam=3)
+    interleaved = [data.examples[place] for place in (3, 0, 4, 1, 5, 2)]
+    assert split(replace(data, examples=interleaved), seed=7) == split(data, seed=7)
+
+
+def test_examples_are_looked_at_once_however_many_labels_there_are() -> None:
+    class Counted(list[Example]):
+        looks = 0
+
+        def __iter__(self) -> Iterator[Example]:
+            self.looks += 1
+            return super().__iter__()
+
+    data = dataset(ham=3, rare=3, spam=3)
+    examples = Counted(data.examples)
+    split(replace(data, examples=examples), seed=1)
+    assert examples.looks == 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trident import training
+from trident import encoders, training
 from trident.errors import DataError, ServiceError
 from trident.service import TextClassification, load_service, load_spec, write_spec
 from trident.training import TrainOptions, train
@@ -53,6 +53,26 @@ def test_balanced_weights_make_each_label_count_the_same() -> None:
     weights = training._weights(classes, "balanced")
     assert weights == {0: pytest.approx(2 / 3), 1: 2.0}
     assert training._weights(classes, "none") is None
+
+
+def test_the_vocabulary_is_learnt_from_the_texts_as_they_will_be_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A word with a control character in it is served without, and would be unknown."""
+    learnt: list[str] = []
+
+    def train_tokenizer(texts: list[str], max_length: int) -> None:
+        learnt.extend(texts)
+        raise ServiceError("that is all")
+
+    monkeypatch.setattr(encoders, "seed_everything", lambda seed: None)
+    monkeypatch.setattr(encoders, "train_tokenizer", train_tokenizer)
+    file = tmp_path / "data.tsv"
+    rows = [f"{label}\tIt\x92s  cafe\u0301 {label}{number}\n" for label in ("ham", "spam") for number in range(5)]
+    file.write_text("label\ttext\n" + "".join(rows), encoding="utf-8")
+    with pytest.raises(ServiceError, match="that is all"):
+        train(file, "spam", tmp_path / "services", TrainOptions(encoder="none"))
+    assert {text[:8] for text in learnt} == {"Its café"}
 
 
 def test_a_name_that_cannot_be_served_is_refused_before_anything_is_read(tmp_path: Path) -> None:

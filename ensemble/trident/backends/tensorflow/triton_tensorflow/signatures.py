@@ -1,6 +1,6 @@
 """What a SavedModel or a GraphDef says of itself, read from its protobuf without TensorFlow."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,30 +199,24 @@ def _spec(name: str, info: Any) -> TensorSpec:
 
 def writes_state(graph: Any, outputs: Iterable[str]) -> bool:
     """Whether a node that the outputs depend on changes state, in the graph or in a function it calls."""
+    return any(map(_is_writer, reached(graph, outputs)))
+
+
+def reached(graph: Any, outputs: Iterable[str], functions: Iterable[str] = ()) -> Iterator[Any]:
+    """The nodes that outputs depend on, in the graph and in the functions that are called; each once."""
     nodes = {node.name: node for node in graph.node}
-    functions = {function.signature.name: function.node_def for function in graph.library.function}
-    waiting = [_node_name(tensor) for tensor in outputs]
-    seen: set[str] = set()
-    called: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name not in nodes:
-            continue
-        seen.add(name)
-        node = nodes[name]
-        if _is_writer(node) or any(_functionwrites_state(callee, functions, called) for callee in _callees(node)):
-            return True
-        waiting.extend(_node_name(tensor) for tensor in node.input)
-    return False
-
-
-def _functionwrites_state(name: str, functions: dict[str, Any], called: set[str]) -> bool:
-    if name in called or name not in functions:
-        return False
-    called.add(name)
-    body = functions[name]
-    callees = {callee for node in body for callee in _callees(node)}
-    return any(map(_is_writer, body)) or any(_functionwrites_state(callee, functions, called) for callee in callees)
+    bodies = {function.signature.name: function.node_def for function in graph.library.function}
+    waiting, called = [_node_name(tensor) for tensor in outputs], list(functions)
+    while waiting or called:
+        if waiting:
+            node = nodes.pop(waiting.pop(), None)
+            body = [] if node is None else [node]
+            waiting += [_node_name(tensor) for node in body for tensor in node.input]
+        else:
+            body = bodies.pop(called.pop(), [])
+        for node in body:
+            yield node
+            called += _callees(node)
 
 
 def _is_writer(node: Any) -> bool:
