@@ -43,7 +43,7 @@ class ImportOptions:
         signature: of a SavedModel.
         inputs: part in the service → tensor of the signature, where it cannot be guessed.
         outputs: likewise.
-        preprocess: keys of service.toml's [preprocess] that are set.
+        preprocess: keys of service.toml's [preprocess] that are set, but for `lowercase`, which is of a vocab.txt.
         postprocess: keys of its [postprocess] that are set.
         stages: `preprocess` or `postprocess` → file of a stage of the caller's own.
         requirements: what those stages import, as pip would be told.

@@ -17,6 +17,7 @@ from trident.service import (
     TabularPreprocess,
     TextPreprocess,
     TokenPostprocess,
+    TokenPreprocess,
 )
 from trident.stages.tabular.features import read_features
 from trident.stages.tabular.preprocess import TabularPreprocessor
@@ -57,6 +58,12 @@ def lay_out_preprocess(service: Service, taken: Mapping[str, Tensor], postproces
 
 
 def _text(service: Service, settings: TextPreprocess, taken: Mapping[str, Tensor], postprocess: Stage | None) -> Stage:
+    if settings.lowercase and not settings.clean:
+        or_clean = "" if isinstance(settings, TokenPreprocess) else ", or clean = true"
+        raise ServiceError(
+            f"{service.toml}: preprocess.lowercase is true and clean is false, and only texts that are cleaned are "
+            f"lower-cased; set lowercase = false{or_clean}"
+        )
     text = Tensor("text", "TYPE_STRING", (1,))
     values = settings.model_dump(exclude={"tokenizer"})
     if service.tokenizer is None:
