@@ -118,8 +118,8 @@ class _Draft:
             "custom": self._custom(),
         }
         if former is not None:
-            serving = former.serving.model_dump()
-            if serving["max_batch_size"] == 0:  # that was found out of the former model, not told
+            serving = former.serving.model_dump(exclude_defaults=True)  # those of another task differ
+            if serving.get("max_batch_size") == 0:  # that was found out of the former model, not told
                 del serving["max_batch_size"]
             values |= {"description": former.description, "serving": serving}
         spec = parse_spec(values)

@@ -107,7 +107,7 @@ def import_model(path: Path, name: str, services: Path, options: ImportOptions) 
     """Turn a trained model into a service folder.
 
     A service folder of that name is replaced when the new one is complete; its description and its [serving] table
-    are kept.
+    are kept, of the latter what is no default if it was of another task.
 
     Args:
         path: .keras, .h5 or a SavedModel's folder, whatever its name.

@@ -18,7 +18,7 @@ from trident.pipeline import design
 from trident.probing import specimen
 from trident.samples import read_sample
 from trident.savedmodel import ModelTensors, read_tensors
-from trident.service import Spec, TextEmbedding, load_service
+from trident.service import Spec, TextEmbedding, load_service, load_spec, write_spec
 
 
 def tensors(
@@ -262,6 +262,30 @@ def test_a_pooling_is_refused_where_there_is_nothing_to_pool(service_folder: Pat
     options = ImportOptions("text-embedding", tokenizer, outputs=outputs, postprocess={"pooling": "mean"})
     with pytest.raises(ServiceError, match=r"^--pooling mean makes one vector .* 'pooled_output' is one already; "):
         drafted(service_folder, options)
+
+
+# -- what is kept of the service that stood there -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [("", (0, 512)), ("max_queue_size = 7\nmax_batch_size = 8\n", (7, 7))],
+    ids=["defaults", "told"],
+)
+def test_another_task_has_its_own_queue_limit_unless_one_was_told(
+    service_folder: Path, told: str, kept: tuple[int, int]
+) -> None:
+    """From texts to tensors and back; service.toml names all values, those that nobody chose, too."""
+    texts = ImportOptions("text-embedding", service_folder / "tokenizer.json")
+    toml = service_folder / "service.toml"
+    toml.write_text(toml.read_text() + f"[serving]\nthreads = 3\n{told}")
+    write_spec(load_spec(service_folder), service_folder)
+    tensors = drafted(service_folder, ImportOptions("tensors"), load_spec(service_folder))
+    write_savedmodel(service_folder / "model.savedmodel", TEXT_INPUTS, {"vector": ("FP32", [-1, 2])})
+    again = drafted(service_folder, texts, tensors)
+    assert (tensors.serving.max_queue_size, again.serving.max_queue_size) == kept
+    assert tensors.serving.threads == again.serving.threads == 3
+    assert tensors.serving.max_batch_size == again.serving.max_batch_size == (8 if told else 64)
 
 
 # -- stages of the user's own ---------------------------------------------------------------------------------------
