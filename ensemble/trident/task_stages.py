@@ -143,8 +143,9 @@ def _tabular(service: Service, settings: TabularPreprocess, taken: Mapping[str, 
     unmade = sorted(set(widths) - set(taken))
     if unmade:
         raise ServiceError(f"{path} makes {unmade}; model.inputs has {sorted(taken)}")
+    data_types = {name: taken[name].data_type for name in widths}
     try:
-        TabularPreprocessor(features, {name: taken[name].data_type for name in widths})
+        TabularPreprocessor(features, data_types)
     except ValueError as error:
         raise ServiceError(f"{path}: {error}") from None
     for name, width in widths.items():
@@ -154,7 +155,7 @@ def _tabular(service: Service, settings: TabularPreprocess, taken: Mapping[str, 
     clashing = sorted(set(features.columns) & set(widths)) if settings.request == "columns" else []
     if clashing:
         raise ServiceError(f"{path} names columns and tensors {clashing}; give its tensors names of their own")
-    inputs = tuple(Tensor(name, data_type, (1,)) for name, data_type in features.inputs().items())
+    inputs = tuple(Tensor(name, data_type, (1,)) for name, data_type in features.inputs(data_types).items())
     outputs = tuple(Tensor(name, taken[name].data_type, (width,)) for name, width in widths.items())
     if settings.request == "record":
         inputs = (Tensor("record", "TYPE_STRING", (1,)),)

@@ -408,6 +408,17 @@ def test_texts_that_are_not_cleaned_are_not_lower_cased(
     assert fault == f"{service_folder / 'service.toml'}: {expected}; {remedy}"
 
 
+@pytest.mark.parametrize(
+    ("kind", "carried"), [("FP32", "FP32"), ("FP64", "FP64"), ("INT32", "FP64"), ("INT64", "FP64")]
+)
+def test_numbers_are_taken_with_the_digits_that_the_model_takes(service_folder: Path, kind: str, carried: str) -> None:
+    write_savedmodel(service_folder / "model.savedmodel", {"features": (kind, [-1, 1])}, {"output": ("FP32", [-1, 1])})
+    (service_folder / "features.json").write_text('{"columns": [{"name": "id", "type": "number"}]}')
+    (service_folder / "service.toml").write_text('name = "spam"\ntask = "tabular"\n')
+    (column,) = design(load_service(service_folder)).inputs
+    assert (column.name, column.data_type) == ("id", f"TYPE_{carried}")
+
+
 def test_a_value_is_one_number(service_folder: Path) -> None:
     write_savedmodel(
         service_folder / "model.savedmodel", {"features": ("FP32", [-1, 1])}, {"output": ("FP32", [-1, 3])}
