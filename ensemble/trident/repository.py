@@ -92,6 +92,8 @@ def build(service: Service, repository: Path) -> BuildResult:
             _check_accelerator(service)
             return _build(service, design(service), repository)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and service.folder in Path(str(error.filename)).parents:
+            raise _changed(name) from error
         where = error.filename2 or error.filename or repository  # the target, if it was a copy
         raise BuildError(
             f"cannot write {where}: {error.strerror}; the model repository is as it was. Free space or mend the path."

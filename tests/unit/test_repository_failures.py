@@ -181,16 +181,21 @@ def test_a_build_that_was_killed_at_any_move_can_be_repeated(service: Service, t
 CHANGED = "service 'spam' changed while it was built; the model repository is as it was. Build again"
 
 
+def rewrite(variables: Path) -> None:
+    variables.write_bytes(b"trained again")
+
+
 @pytest.mark.parametrize("start", ["empty", "version 1"])
+@pytest.mark.parametrize("change", [rewrite, Path.unlink], ids=["other bytes", "other files"])
 def test_a_model_that_changes_between_its_digest_and_its_copy_is_refused(
-    service: Service, repository: Path, monkeypatch: pytest.MonkeyPatch, start: str
+    service: Service, repository: Path, monkeypatch: pytest.MonkeyPatch, start: str, change: Callable[[Path], None]
 ) -> None:
     """The labels would be of one training and the weights of the next, which takes its place as a whole."""
     prepare(start, service, repository)
     before = snapshot(repository)
 
     def probe(service: Service, pipeline: object) -> bool:
-        (service.savedmodel / "variables" / "variables.index").write_bytes(b"trained again")
+        change(service.savedmodel / "variables" / "variables.index")
         return True
 
     monkeypatch.setattr("trident.probing.probe", probe)
