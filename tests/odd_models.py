@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 HEIGHT, WIDTH = 6, 8
+FIRST_ID = 2**24  # float32 has every second number from here
 TAGS = ("O", "B-PLACE", "I-PLACE")
 # What the taggers find in texts; tokenizers know all but the last as a whole.
 PLACES = ("Tokyo", "東京", "Zürich", "Zu\u0308rich", "ירושלים", "القاهرة", "🗼", "👩🏽‍🚀", "🇯🇵", "Orléans", "🦕")
@@ -107,7 +108,7 @@ def run(text):
 
 
 def write_all(folder: Path) -> None:
-    """Write `roberta`, `tagger`, `wordpiece_tagger`, `vectors`, `eye`, `sum` and `scores`, and the tokenizers."""
+    """Write `roberta`, `tagger`, `wordpiece_tagger`, `vectors`, `eye`, `sum`, `ids`, `scores` and the tokenizers."""
     import keras
 
     layers = keras.layers
@@ -133,6 +134,9 @@ def write_all(folder: Path) -> None:
     features = keras.Input((3,), name="features_in")
     total = layers.Dense(1, use_bias=False, kernel_initializer="ones", name="total")(features)
     keras.Model(features, total).save(folder / "sum.keras")
+
+    number = keras.Input((1,), dtype="int64", name="id_in")
+    keras.Model(number, keras.ops.cast(number - FIRST_ID, "float32")).save(folder / "ids.keras")
 
     x = keras.Input((2,), name="x")
     keras.Model(x, layers.Rescaling(1.0, name="scores")(x)).save(folder / "scores.keras")

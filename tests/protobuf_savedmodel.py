@@ -4,7 +4,7 @@ from pathlib import Path
 
 from triton_tensorflow.protobuf import messages
 
-DTYPES = {"FP32": 1, "INT32": 3, "UINT8": 4, "STRING": 7, "INT64": 9, "BOOL": 10}
+DTYPES = {"FP32": 1, "FP64": 2, "INT32": 3, "UINT8": 4, "STRING": 7, "INT64": 9, "BOOL": 10}
 Tensors = dict[str, tuple[str, list[int]]]  # name → data type, shape
 TEXT_INPUTS: Tensors = {"input_ids": ("INT32", [-1, -1])}
 

@@ -148,9 +148,14 @@ def _stack_records(columns: Mapping[str, str], rows: Sequence[Any]) -> Arrays:
     if columns == {"record": "TYPE_STRING"}:
         return {"record": _column(rows)}
     return {
-        name: _column(values) if columns[name] == "TYPE_STRING" else np.array(values, np.float32)[:, None]
+        name: _column(values) if columns[name] == "TYPE_STRING" else _numbers(values, columns[name])
         for name, values in zip(columns, zip(*rows, strict=True), strict=True)
     }
+
+
+def _numbers(values: Sequence[float], data_type: str) -> NDArray[Any]:
+    dtype = np.float64 if data_type == "TYPE_FP64" else np.float32
+    return np.array(values, dtype)[:, None]
 
 
 # -- answers ---------------------------------------------------------------------------------------------------------
@@ -200,7 +205,7 @@ EMBEDDINGS: Task[NDArray[np.float32]] = Task(
 
 
 def labels_of_records(columns: Mapping[str, str]) -> Task[Prediction]:
-    """The task of a tabular service that classifies; its inputs are `columns`, name → TYPE_FP32 or TYPE_STRING."""
+    """The task of a tabular service that classifies; its inputs are `columns`, name → data type."""
     return Task(
         *("record", _CLASSIFIES, None, _LABELS),
         *(partial(_check_record, columns), partial(_stack_records, columns), _read_predictions),

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ _USED = {
     "labels": (("text-classification", "token-classification", "image-classification", "tabular"), "postprocess"),
     "multi_label": (("text-classification", "image-classification", "tabular"), "postprocess"),
 }
+_OF_TOKENS = ("max_length", "padding", "truncation", "lowercase")  # of [preprocess], for models that take token ids
+_OF_LABELS = ("activation", "top_k", "threshold")  # of [postprocess], for services that answer labels
 
 
 def draft(folder: Path, former: Spec | None, options: "ImportOptions", model: Call) -> list[str]:
@@ -62,12 +64,18 @@ def check_options(options: "ImportOptions") -> None:
         raise ServiceError(f"task is '{options.task}'; expected one of {', '.join(TASKS)}")
     for name, (tasks, step) in _USED.items():
         value = getattr(options, name)
-        option = f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+        option = _option(name, value)
         if value and options.task not in tasks:
             raise ServiceError(f"the task '{options.task}' has no use for {option}; leave it out")
         if value and step in options.stages:
             raise ServiceError(
                 f"--{step} {options.stages[step]} takes the place of what {option} is for; leave one out"
+            )
+    if options.task == "tabular" and options.labels is None:
+        ignored = ["--multi-label"] if options.multi_label else _options(options.postprocess, _OF_LABELS)
+        if ignored and "postprocess" not in options.stages:
+            raise ServiceError(
+                f"without --labels the service answers a value, which has no use for {ignored[0]}; leave it out"
             )
     if options.requirements and not options.stages:
         raise ServiceError(
@@ -84,6 +92,7 @@ class _Draft:
         self._options = options
         self._call = model
         self._model: ModelTensors = savedmodel.read_tensors(folder / "model.savedmodel", options.signature, 1)
+        self._given = dict(options.preprocess)  # keys of [preprocess] that were told
         self._preprocess: dict[str, Any] = {}
         self._postprocess: dict[str, Any] = {}
         self._vocabulary = 0
@@ -104,13 +113,13 @@ class _Draft:
             "name": self._folder.name,
             "task": options.task,
             "model": {"signature": options.signature, "inputs": self._inputs, "outputs": self._outputs},
-            "preprocess": self._preprocess | dict(options.preprocess),
+            "preprocess": self._preprocess | self._given,
             "postprocess": self._postprocess | dict(options.postprocess),
             "custom": self._custom(),
         }
         if former is not None:
-            serving = former.serving.model_dump()
-            if serving["max_batch_size"] == 0:  # that was found out of the former model, not told
+            serving = former.serving.model_dump(exclude_defaults=True)  # those of another task differ
+            if serving.get("max_batch_size") == 0:  # that was found out of the former model, not told
                 del serving["max_batch_size"]
             values |= {"description": former.description, "serving": serving}
         spec = parse_spec(values)
@@ -133,7 +142,7 @@ class _Draft:
         if task == "tensors":
             return {name: name for name in self._model.outputs}
         if task == "text-embedding":
-            return roles.embedding_output(self._model)
+            return roles.embedding_output(self._model, pools="pooling" in self._options.postprocess)
         return roles.output(self._model, "output" if self._is_regression() else "logits")
 
     def _is_regression(self) -> bool:
@@ -179,13 +188,14 @@ class _Draft:
     def _text(self) -> None:
         path = self._options.tokenizer
         if "cleaned" in self._inputs:
-            if path is not None:
-                raise ServiceError(f"the model takes text itself; leave out --tokenizer {path}")
+            ignored = _options(self._given, _OF_TOKENS) if path is None else [f"--tokenizer {path}"]
+            if ignored:
+                raise ServiceError(f"the model takes text itself; leave out {ignored[0]}")
             self._preprocess = {"tokenizer": "", "clean": False}
             return
         if path is None:
             raise ServiceError("the model takes token ids; give the tokenizer it was trained with: --tokenizer FILE")
-        file = read_tokenizer(path, self._options.preprocess.get("lowercase"))
+        file = read_tokenizer(path, self._given.pop("lowercase", None))
         (self._folder / file.file_name).write_bytes(file.content)
         self._vocabulary = file.vocabulary_size
         # Cleaning is Trident's own habit; what a model was trained with is the tokenizer alone.
@@ -218,6 +228,12 @@ class _Draft:
 
     def _behind(self) -> None:
         task = self._options.task
+        if task == "text-embedding" and "pooling" in self._options.postprocess and "states" not in self._outputs:
+            raise ServiceError(
+                f"--pooling {self._options.postprocess['pooling']} makes one vector of the states of tokens, and "
+                f"{next(iter(self._outputs.values()))!r} is one already; leave it out, or name the states with "
+                "--output states=NAME"
+            )
         if task in ("tensors", "text-embedding") or self._is_regression():
             return
         answer = probing.run(self._call, self._specimen(), self._options.tokenizer, self._vocabulary)
@@ -271,6 +287,18 @@ class _Draft:
             _copy(path, self._folder / name)
             custom[step] = name
         return custom
+
+
+def _options(told: Mapping[str, Any], keys: Sequence[str]) -> list[str]:
+    """Those of the keys that were told, as the command's options."""
+    return [_option(key, told[key]) for key in keys if key in told]
+
+
+def _option(key: str, value: Any) -> str:
+    name = key.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name} {value}"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -43,7 +43,7 @@ class ImportOptions:
         signature: of a SavedModel.
         inputs: part in the service → tensor of the signature, where it cannot be guessed.
         outputs: likewise.
-        preprocess: keys of service.toml's [preprocess] that are set.
+        preprocess: keys of service.toml's [preprocess] that are set, but for `lowercase`, which is of a vocab.txt.
         postprocess: keys of its [postprocess] that are set.
         stages: `preprocess` or `postprocess` → file of a stage of the caller's own.
         requirements: what those stages import, as pip would be told.
@@ -107,7 +107,7 @@ def import_model(path: Path, name: str, services: Path, options: ImportOptions) 
     """Turn a trained model into a service folder.
 
     A service folder of that name is replaced when the new one is complete; its description and its [serving] table
-    are kept.
+    are kept, of the latter what is no default if it was of another task.
 
     Args:
         path: .keras, .h5 or a SavedModel's folder, whatever its name.

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.util import find_spec
@@ -22,7 +23,7 @@ from trident.layout import Stage
 from trident.pins import Pin, check_common, pinned
 from trident.pipeline import Pipeline, design
 from trident.placement import Placement
-from trident.service import Service
+from trident.service import Service, load_service
 from trident.versions import (
     RECORD,
     bear_padding,
@@ -79,21 +80,36 @@ def build(service: Service, repository: Path) -> BuildResult:
         ServiceError: labels and the model's outputs differ in number, a model of that name is not ours, the released
             version takes or gives other tensors, or a package that the service needs is missing.
         ExportError: the SavedModel does not load or run.
-        BuildError: the disk refused; the repository is as it was.
+        BuildError: the disk refused, or the service folder changed meanwhile; the repository is as it was.
     """
     name = service.spec.name
     try:
         repository.mkdir(parents=True, exist_ok=True)
         with locked(repository):
             check_not_foreign(repository, name)
+            _check_unchanged(service)
             check_requirements(service.spec.custom.requirements)
             _check_accelerator(service)
             return _build(service, design(service), repository)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and service.folder in Path(str(error.filename)).parents:
+            raise _changed(name) from error
         where = error.filename2 or error.filename or repository  # the target, if it was a copy
         raise BuildError(
             f"cannot write {where}: {error.strerror}; the model repository is as it was. Free space or mend the path."
         ) from error
+
+
+def _check_unchanged(service: Service) -> None:
+    """Another folder may have taken its place since it was read, while this build waited for another one."""
+    now = load_service(service.folder)
+    read, found = ((one.spec.model_dump(exclude={"serving"}), one.labels) for one in (service, now))
+    if read != found:
+        raise _changed(service.spec.name)
+
+
+def _changed(name: str) -> BuildError:
+    return BuildError(f"service '{name}' changed while it was built; the model repository is as it was. Build again")
 
 
 def _check_accelerator(service: Service) -> None:
@@ -175,7 +191,7 @@ def _json(values: dict[str, object]) -> bytes:
     return (json.dumps(values, indent=2) + "\n").encode()
 
 
-def _digest(plan: Plan) -> str:
+def _digest(plan: Mapping[str, Path | bytes]) -> str:
     total = hashlib.sha256()
     for target, source in sorted(plan.items()):
         content = hashlib.sha256(source.read_bytes() if isinstance(source, Path) else source).hexdigest()
@@ -193,15 +209,22 @@ def _write(
         name: of the service.
         version: which the plan and the record belong to.
         plan: the version's files; empty if they are there.
-        record: what is written down about it.
+        record: what is written down about it, the digest of the files among it.
         texts: the configs, if the version is to be released with it.
+
+    Raises:
+        BuildError: the files are no longer those of the digest, since another service folder took the place of the one
+            that was read, and the version would be of both.
     """
     with tempfile.TemporaryDirectory(prefix=".build-", dir=repository) as folder:
         staging = Path(folder)
-        for target, source in plan.items():
-            path = staging / target.replace("{version}", str(version), 1)
+        copies = {target: staging / target.replace("{version}", str(version), 1) for target in plan}
+        for target, path in copies.items():
+            source = plan[target]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(source) if isinstance(source, bytes) else shutil.copyfile(source, path)
+        if plan and _digest(copies) != record["digest"]:
+            raise _changed(name)
         if read_record(repository, name, version) != record:
             path = staging / name / str(version) / RECORD
             path.parent.mkdir(parents=True)

@@ -83,14 +83,19 @@ def output(model: ModelTensors, part: str) -> dict[str, str]:
     return {part: names[0]}
 
 
-def embedding_output(model: ModelTensors) -> dict[str, str]:
+def embedding_output(model: ModelTensors, pools: bool = False) -> dict[str, str]:
     """Token states, or a vector for each text.
+
+    Args:
+        model: its tensors.
+        pools: how states are pooled was told, so they are taken where there are both.
 
     Raises:
         ServiceError: several outputs would do, or none.
     """
     ranks = {name: len(entry["dims"]) for name, entry in model.outputs.items()}
-    for part, rank in (("vector", 1), ("states", 2)):
+    kinds = (("vector", 1), ("states", 2))
+    for part, rank in reversed(kinds) if pools else kinds:
         named = [name for name in ranks if ranks[name] == rank and name.lower() in OUTPUT_HINTS[part]]
         if len(named) == 1:
             return {part: named[0]}

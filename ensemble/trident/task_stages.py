@@ -17,6 +17,7 @@ from trident.service import (
     TabularPreprocess,
     TextPreprocess,
     TokenPostprocess,
+    TokenPreprocess,
 )
 from trident.stages.tabular.features import read_features
 from trident.stages.tabular.preprocess import TabularPreprocessor
@@ -61,6 +62,12 @@ def lay_out_preprocess(service: Service, taken: Mapping[str, Tensor], postproces
 
 
 def _text(service: Service, settings: TextPreprocess, taken: Mapping[str, Tensor], postprocess: Stage | None) -> Stage:
+    if settings.lowercase and not settings.clean:
+        or_clean = "" if isinstance(settings, TokenPreprocess) else ", or clean = true"
+        raise ServiceError(
+            f"{service.toml}: preprocess.lowercase is true and clean is false, and only texts that are cleaned are "
+            f"lower-cased; set lowercase = false{or_clean}"
+        )
     text = Tensor("text", "TYPE_STRING", (1,))
     values = settings.model_dump(exclude={"tokenizer"})
     if service.tokenizer is None:
@@ -152,8 +159,9 @@ def _tabular(service: Service, settings: TabularPreprocess, taken: Mapping[str, 
     unmade = sorted(set(widths) - set(taken))
     if unmade:
         raise ServiceError(f"{path} makes {unmade}; model.inputs has {sorted(taken)}")
+    data_types = {name: taken[name].data_type for name in widths}
     try:
-        TabularPreprocessor(features, {name: taken[name].data_type for name in widths})
+        TabularPreprocessor(features, data_types)
     except ValueError as error:
         raise ServiceError(f"{path}: {error}") from None
     for name, width in widths.items():
@@ -163,7 +171,7 @@ def _tabular(service: Service, settings: TabularPreprocess, taken: Mapping[str, 
     clashing = sorted(set(features.columns) & set(widths)) if settings.request == "columns" else []
     if clashing:
         raise ServiceError(f"{path} names columns and tensors {clashing}; give its tensors names of their own")
-    inputs = tuple(Tensor(name, data_type, (1,)) for name, data_type in features.inputs().items())
+    inputs = tuple(Tensor(name, data_type, (1,)) for name, data_type in features.inputs(data_types).items())
     outputs = tuple(Tensor(name, taken[name].data_type, (width,)) for name, width in widths.items())
     if settings.request == "record":
         inputs = (Tensor("record", "TYPE_STRING", (1,)),)

@@ -73,10 +73,11 @@ def read_tokenizer(path: Path, lowercase: bool | None) -> TokenizerFile:
     Args:
         path: the file, of any name.
         lowercase: whether a vocab.txt is of an uncased model; None: it is, if no word in it has an upper-case letter.
-            The other two formats say it themselves, and this does not count.
+            The other two formats say it themselves.
 
     Raises:
-        ServiceError: the file is none of these, or broken; says what it looks like.
+        ServiceError: the file is none of these, or broken; says what it looks like. Or it says itself what it does with
+            upper case, and `lowercase` is told.
     """
     text = _read_text(path)
     document = _parse(path, text)
@@ -85,9 +86,14 @@ def read_tokenizer(path: Path, lowercase: bool | None) -> TokenizerFile:
     if isinstance(document, str):  # json.dump(tokenizer.to_json(), file): JSON that holds JSON
         text, document = document, _parse(path, document)
     if isinstance(document, dict):
-        if isinstance(document.get("model"), dict):
+        is_huggingface = isinstance(document.get("model"), dict)
+        is_keras = document.get("class_name") == "Tokenizer" or "word_index" in _object(document, "config")
+        if lowercase is not None and (is_huggingface or is_keras):
+            option = "--lowercase" if lowercase else "--no-lowercase"
+            raise ServiceError(f"{path} says itself what becomes of upper case; leave out {option}")
+        if is_huggingface:
             return _huggingface(path, text)
-        if document.get("class_name") == "Tokenizer" or "word_index" in _object(document, "config"):
+        if is_keras:
             return _keras(path, document)
     raise ServiceError(f"{path} is {_looks_like(document)}; {_EXPECTED}")
 

@@ -58,7 +58,7 @@ def train(file: Path, name: str, services: Path, options: TrainOptions) -> tuple
     """Train a text classifier and write its service folder.
 
     An existing folder of that name is replaced when the new one is complete; its description, its
-    `[serving]` table and its top_k and threshold are kept.
+    `[serving]` table and its top_k and threshold are kept, as they are by then.
 
     Args:
         file: labelled texts, see `read_dataset`.
@@ -88,6 +88,7 @@ def train(file: Path, name: str, services: Path, options: TrainOptions) -> tuple
         metrics["data"]["file"] = file.name
         metrics["training_s"] = round(time.monotonic() - started, 1)
         (staging / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        write_spec(_spec(name, options, _former(folder)), staging)  # `trident tune` may have changed it meanwhile
     return folder, metrics
 
 

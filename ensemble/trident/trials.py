@@ -1,6 +1,7 @@
 """One candidate of `trident tune` after the other: built, served by a server of its own, compared, measured."""
 
 import os
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from trident.perf_inputs import TEXT
 from trident.releasing import release
 from trident.repository import build
 from trident.server.lifecycle import Server
-from trident.service import Service
+from trident.service import Service, load_service
 from trident.tuning import Figures, Goal, Refused
 
 COMPARED = 500  # texts, at most
@@ -47,7 +48,7 @@ class Trials:
             service: the service folder.
             texts: to compare answers on.
             data: the same in perf_analyzer's form.
-            scratch: an empty folder, for a model repository.
+            scratch: a folder, for a copy of the service and a model repository.
             goal: how many callers to measure with.
             seconds: to measure each load for.
             allowed: share of texts that may get another answer of a candidate in bf16.
@@ -56,6 +57,7 @@ class Trials:
         self._service = service
         self._texts = texts[:COMPARED]
         self._data = data
+        self._copy = scratch / "service"
         self._repository = scratch / "model_repository"
         self._callers = sorted({1, goal.concurrency})
         self._seconds = seconds
@@ -66,11 +68,14 @@ class Trials:
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # else building leaves servers no memory on a GPU
 
     def prepare(self) -> None:
-        """Build the service, which runs its model; later builds only change settings.
+        """Build a copy of the service, which runs its model; later builds only change settings.
+
+        The service itself may be trained anew meanwhile, or edited.
 
         Raises:
             TridentError: it cannot be built.
         """
+        self._service = load_service(shutil.copytree(self._service.folder, self._copy))
         build(self._service, self._repository)
 
     def measure(self, candidate: Candidate) -> Figures:

@@ -5,7 +5,7 @@ import shlex
 import sys
 import tempfile
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -65,7 +65,7 @@ def tune(
     if picture is not None:
         draw_trials(outcome, f"{name}, {title()}", concurrency, picture)
     changes = outcome.best.candidate.changes(outcome.untuned.candidate) if outcome.pays(goal) else {}
-    done = _apply(service, changes, model_repository) if changes and not dry_run else []
+    done = _apply(service.folder, changes, model_repository) if changes and not dry_run else []
     if as_json:
         print(json.dumps(_record(name, goal, outcome, shares, changes) | {"written": bool(done)}, indent=2))
         return
@@ -122,13 +122,14 @@ def _described(figures: "Figures", goal: "Goal") -> str:
     return f"{all_of_them}; alone {figures.alone_ms:.2f} ms"
 
 
-def _apply(service: "Service", changes: dict[str, Any], repository: Path) -> list[str]:
-    """Build with the settings and write them down; returns what was done, in lines."""
+def _apply(folder: Path, changes: dict[str, Any], repository: Path) -> list[str]:
+    """Build what is in the folder now with the settings, and write them down; returns what was done, in lines."""
     from trident.repository import build
+    from trident.service import load_service
     from trident.service_edit import set_serving
 
-    serving = service.spec.serving.model_copy(update=changes)
-    result = build(replace(service, spec=service.spec.model_copy(update={"serving": serving})), repository)
+    service = load_service(folder).with_serving(changes)
+    result = build(service, repository)
     set_serving(service.toml, changes)
     lines = [f"wrote {', '.join(changes)} into {service.toml}; built {result.name} in {repository}"]
     if result.pending:

@@ -113,6 +113,9 @@ def _imports(folder: Path) -> Iterator[tuple[str, str, ImportOptions]]:
     tabular = ImportOptions("tabular", features=_features(folder / "features.json"))
     yield "columns", "sum.keras", tabular
     yield "records", "sum.keras", replace(tabular, preprocess={"request": "record"})
+    ids = folder / "ids.json"
+    ids.write_text('{"columns": [{"name": "id", "type": "number"}]}', encoding="utf-8")
+    yield "ids", "ids.keras", ImportOptions("tabular", features=ids)
     yield "broken", "sum.keras", ImportOptions("tensors")
 
     stage = folder / "stage.py"
@@ -382,6 +385,11 @@ def test_columns_that_are_not_those_of_the_service_are_named(world: World, colum
     with pytest.raises(InvalidRequest, match=fault):
         world.client.infer_tensors("columns", columns)
     assert world.client.infer_tensors("columns", {"rooms": ROOMS, "city": CITY})["value"].tolist() == [[2]]
+
+
+def test_a_column_keeps_the_digits_that_the_model_takes(world: World) -> None:
+    records = [{"id": odd_models.FIRST_ID + number} for number in (0, 1, 3)]
+    assert world.client.infer_values("ids", records).tolist() == [0, 1, 3]
 
 
 @pytest.mark.parametrize(

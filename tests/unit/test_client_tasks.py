@@ -144,6 +144,15 @@ def test_records_travel_as_columns_where_the_service_wants_those() -> None:
     assert np.isnan(rooms[1, 0])
 
 
+def test_numbers_travel_with_the_digits_that_the_service_takes() -> None:
+    task = labels_of_records({"id": "TYPE_FP64", "rooms": "TYPE_FP32"})
+    tensors = task.stack(task.check_all([{"id": 2**24 + 1, "rooms": 2**24 + 1}]))
+    assert {name: (str(array.dtype), array.item()) for name, array in tensors.items()} == {
+        "id": ("float64", 2**24 + 1),
+        "rooms": ("float32", 2**24),
+    }
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [

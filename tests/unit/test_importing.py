@@ -9,6 +9,7 @@ import pytest
 from protobuf_savedmodel import TEXT_INPUTS, write_savedmodel
 from trident import roles
 from trident.custom_stages import TEMPLATE, check_requirements, new_stage, read_custom
+from trident.drafting import draft
 from trident.errors import ServiceError
 from trident.importing import ImportOptions, _difference, import_model
 from trident.keras_models import _means_otherwise
@@ -17,7 +18,7 @@ from trident.pipeline import design
 from trident.probing import specimen
 from trident.samples import read_sample
 from trident.savedmodel import ModelTensors, read_tensors
-from trident.service import load_service
+from trident.service import Spec, TextEmbedding, load_service, load_spec, write_spec
 
 
 def tensors(
@@ -75,6 +76,13 @@ def test_token_states_and_vectors_are_told_apart_by_rank(tmp_path: Path) -> None
     assert roles.embedding_output(states) == {"states": "y"}
     assert roles.embedding_output(vector) == {"vector": "y"}
     assert roles.embedding_output(both) == {"states": "last_hidden_state"}
+
+
+def test_of_states_and_a_vector_the_states_are_taken_if_a_pooling_was_told(tmp_path: Path) -> None:
+    """As of BERT on TensorFlow Hub; its vector is pooled already."""
+    bert = tensors(tmp_path, {"x": [-1, -1]}, {"sequence_output": [-1, -1, 8], "pooled_output": [-1, 8]})
+    assert roles.embedding_output(bert) == {"vector": "pooled_output"}
+    assert roles.embedding_output(bert, pools=True) == {"states": "sequence_output"}
 
 
 @pytest.mark.parametrize(
@@ -200,6 +208,19 @@ def test_a_savedmodel_is_not_copied_into_itself(
             {"tokenizer": Path("t.json"), "stages": {"preprocess": Path("my.py")}},
             "--preprocess my.py takes the place of what --tokenizer t.json is for; leave one out",
         ),
+        *(
+            (
+                "tabular",
+                given,
+                f"without --labels the service answers a value, which has no use for {option}; leave it out",
+            )
+            for given, option in (
+                ({"postprocess": {"activation": "softmax"}}, "--activation softmax"),
+                ({"postprocess": {"top_k": 2}}, "--top-k 2"),
+                ({"postprocess": {"threshold": 0.5}}, "--threshold 0.5"),
+                ({"multi_label": True}, "--multi-label"),
+            )
+        ),
         ("tensors", {"requirements": ("numpy",)}, "--requirement numpy is for stages of your own, and there is none"),
         ("poetry", {}, "task is 'poetry'; expected one of text-classification, "),
     ],
@@ -212,6 +233,79 @@ def test_options_that_would_be_ignored_are_refused(
         import_model(model, "mine", tmp_path / "services", ImportOptions(task, **given))
     assert fault in str(refusal.value)
     assert not (tmp_path / "services").exists()
+
+
+def drafted(folder: Path, options: ImportOptions, former: Spec | None = None) -> Spec:
+    """What is written of a service whose model lies in the folder and need not be called."""
+    draft(folder, former, options, lambda arrays: pytest.fail("the model was called"))
+    return load_service(folder).spec
+
+
+@pytest.mark.parametrize(
+    ("told", "option"),
+    [
+        ({"max_length": 64}, "--max-length 64"),
+        ({"padding": "post"}, "--padding post"),
+        ({"truncation": "pre"}, "--truncation pre"),
+        ({"lowercase": True}, "--lowercase"),
+        ({"lowercase": False}, "--no-lowercase"),
+    ],
+)
+def test_what_is_done_to_token_ids_is_refused_for_a_model_that_takes_text(
+    service_folder: Path, told: dict[str, Any], option: str
+) -> None:
+    write_savedmodel(service_folder / "model.savedmodel", {"x": ("STRING", [-1])}, {"vector": ("FP32", [-1, 2])})
+    with pytest.raises(ServiceError) as caught:
+        drafted(service_folder, ImportOptions("text-embedding", preprocess=told))
+    assert str(caught.value) == f"the model takes text itself; leave out {option}"
+
+
+def test_lowercase_is_said_of_a_vocab_txt_and_goes_into_its_tokenizer(service_folder: Path, tmp_path: Path) -> None:
+    write_savedmodel(service_folder / "model.savedmodel", TEXT_INPUTS, {"vector": ("FP32", [-1, 2])})
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\nFree\n")
+    told = {"lowercase": True}
+    spec = drafted(service_folder, ImportOptions("text-embedding", tokenizer=tmp_path / "vocab.txt", preprocess=told))
+    assert json.loads((service_folder / "tokenizer.json").read_text())["normalizer"]["lowercase"] is True
+    assert isinstance(spec, TextEmbedding)
+    assert spec.preprocess.lowercase is False
+    design(load_service(service_folder))
+    path = service_folder / "tokenizer.json"
+    with pytest.raises(ServiceError) as caught:
+        drafted(service_folder, ImportOptions("text-embedding", tokenizer=path, preprocess=told))
+    assert str(caught.value) == f"{path} says itself what becomes of upper case; leave out --lowercase"
+
+
+@pytest.mark.parametrize("outputs", [{}, {"vector": "pooled_output"}])
+def test_a_pooling_is_refused_where_there_is_nothing_to_pool(service_folder: Path, outputs: dict[str, str]) -> None:
+    write_savedmodel(service_folder / "model.savedmodel", TEXT_INPUTS, {"pooled_output": ("FP32", [-1, 2])})
+    tokenizer = service_folder / "tokenizer.json"
+    options = ImportOptions("text-embedding", tokenizer, outputs=outputs, postprocess={"pooling": "mean"})
+    with pytest.raises(ServiceError, match=r"^--pooling mean makes one vector .* 'pooled_output' is one already; "):
+        drafted(service_folder, options)
+
+
+# -- what is kept of the service that stood there -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("told", "kept"),
+    [("", (0, 512)), ("max_queue_size = 7\nmax_batch_size = 8\n", (7, 7))],
+    ids=["defaults", "told"],
+)
+def test_another_task_has_its_own_queue_limit_unless_one_was_told(
+    service_folder: Path, told: str, kept: tuple[int, int]
+) -> None:
+    """From texts to tensors and back; service.toml names all values, those that nobody chose, too."""
+    texts = ImportOptions("text-embedding", service_folder / "tokenizer.json")
+    toml = service_folder / "service.toml"
+    toml.write_text(toml.read_text() + f"[serving]\nthreads = 3\n{told}")
+    write_spec(load_spec(service_folder), service_folder)
+    tensors = drafted(service_folder, ImportOptions("tensors"), load_spec(service_folder))
+    write_savedmodel(service_folder / "model.savedmodel", TEXT_INPUTS, {"vector": ("FP32", [-1, 2])})
+    again = drafted(service_folder, texts, tensors)
+    assert (tensors.serving.max_queue_size, again.serving.max_queue_size) == kept
+    assert tensors.serving.threads == again.serving.threads == 3
+    assert tensors.serving.max_batch_size == again.serving.max_batch_size == (8 if told else 64)
 
 
 # -- stages of the user's own ---------------------------------------------------------------------------------------
@@ -316,6 +410,33 @@ def test_where_tokens_stand_is_told_of_the_text_as_it_came(service_folder: Path)
     assert "clean is true, so tokens would be placed in the cleaned text" in refusal(
         service_folder, toml + "clean = true\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("task", "shape", "remedy"),
+    [
+        ("text-classification", [-1, 2], "set lowercase = false, or clean = true"),
+        ("token-classification", [-1, -1, 2], "set lowercase = false"),
+    ],
+)
+def test_texts_that_are_not_cleaned_are_not_lower_cased(
+    service_folder: Path, task: str, shape: list[int], remedy: str
+) -> None:
+    write_savedmodel(service_folder / "model.savedmodel", TEXT_INPUTS, {"logits": ("FP32", shape)})
+    fault = refusal(service_folder, f'task = "{task}"\n[preprocess]\nlowercase = true\nclean = false\n')
+    expected = "preprocess.lowercase is true and clean is false, and only texts that are cleaned are lower-cased"
+    assert fault == f"{service_folder / 'service.toml'}: {expected}; {remedy}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "carried"), [("FP32", "FP32"), ("FP64", "FP64"), ("INT32", "FP64"), ("INT64", "FP64")]
+)
+def test_numbers_are_taken_with_the_digits_that_the_model_takes(service_folder: Path, kind: str, carried: str) -> None:
+    write_savedmodel(service_folder / "model.savedmodel", {"features": (kind, [-1, 1])}, {"output": ("FP32", [-1, 1])})
+    (service_folder / "features.json").write_text('{"columns": [{"name": "id", "type": "number"}]}')
+    (service_folder / "service.toml").write_text('name = "spam"\ntask = "tabular"\n')
+    (column,) = design(load_service(service_folder)).inputs
+    assert (column.name, column.data_type) == ("id", f"TYPE_{carried}")
 
 
 def test_a_value_is_one_number(service_folder: Path) -> None:

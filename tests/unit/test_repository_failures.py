@@ -178,6 +178,49 @@ def test_a_build_that_was_killed_at_any_move_can_be_repeated(service: Service, t
     assert [path.name for path in repositories if snapshot(path) != whole] == []
 
 
+CHANGED = "service 'spam' changed while it was built; the model repository is as it was. Build again"
+
+
+def rewrite(variables: Path) -> None:
+    variables.write_bytes(b"trained again")
+
+
+@pytest.mark.parametrize("start", ["empty", "version 1"])
+@pytest.mark.parametrize("change", [rewrite, Path.unlink], ids=["other bytes", "other files"])
+def test_a_model_that_changes_between_its_digest_and_its_copy_is_refused(
+    service: Service, repository: Path, monkeypatch: pytest.MonkeyPatch, start: str, change: Callable[[Path], None]
+) -> None:
+    """The labels would be of one training and the weights of the next, which takes its place as a whole."""
+    prepare(start, service, repository)
+    before = snapshot(repository)
+
+    def probe(service: Service, pipeline: object) -> bool:
+        change(service.savedmodel / "variables" / "variables.index")
+        return True
+
+    monkeypatch.setattr("trident.probing.probe", probe)
+    assert str(failure(service, repository)) == CHANGED
+    assert snapshot(repository) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("labels.txt", "ham\nscam\n"),
+        ("service.toml", 'name = "spam"\ntask = "text-classification"\n[preprocess]\nmax_length = 64\n'),
+    ],
+)
+def test_a_service_that_changed_since_it_was_read_is_refused(
+    service: Service, repository: Path, file: str, content: str
+) -> None:
+    """A build may wait long for another one."""
+    (service.folder / file).write_text(content)
+    with pytest.raises(BuildError) as caught:
+        build(service, repository)
+    assert str(caught.value) == CHANGED
+    assert snapshot(repository) == {}
+
+
 def refuse_foreign(service: Service, repository: Path, named: str) -> None:
     before = snapshot(repository)
     with pytest.raises(ServiceError) as caught:

@@ -209,6 +209,12 @@ def test_another_kind_of_service_is_refused(client: Client, service: str, input_
         made(client, service, input_name)
 
 
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_numbers_of_a_tabular_service_may_have_either_precision(datatype: str) -> None:
+    inputs = [{"name": "id", "datatype": datatype, "shape": [-1, 1]}]
+    assert scorer._columns({"inputs": inputs, "outputs": [{"name": "value"}]}) == {"id": datatype}
+
+
 def test_a_service_that_is_not_there(client: Client) -> None:
     with pytest.raises(NotFound, match="'nobody' is not found"):
         made(client, "nobody")

@@ -43,7 +43,7 @@ def features(folder: Path, *columns: dict[str, Any], **more: Any) -> Features:
 def stage(folder: Path, *columns: dict[str, Any], data_type: str = "TYPE_FP32", records: bool = True) -> Stage:
     """A stage with one tensor, `features`."""
     read = features(folder, *columns)
-    inputs = {"record": "TYPE_STRING"} if records else read.inputs()
+    inputs = {"record": "TYPE_STRING"} if records else read.inputs({"features": data_type})
     outputs = [entry(name, data_type, width) for name, width in read.widths().items()]
     return Stage(folder, {"input": [entry(*item) for item in inputs.items()], "output": outputs, "max_batch_size": 8})
 
@@ -78,7 +78,7 @@ def test_columns_keep_their_order_and_have_defaults(tmp_path: Path) -> None:
         ("rooms", "number"),
         ("city", "category"),
     ]
-    assert read.inputs() == {"rooms": "TYPE_FP32", "city": "TYPE_STRING"}
+    assert read.inputs({"features": "TYPE_FP32"}) == {"rooms": "TYPE_FP32", "city": "TYPE_STRING"}
     assert read.tensors == {"features": ["rooms", "city"]}
     assert read.widths() == {"features": 4}
 
@@ -400,6 +400,22 @@ def test_columns_may_be_inputs_of_their_own(tmp_path: Path) -> None:
     tensor = made({"city": texts(b"Oslo", "Kraków".encode()), "age": age}, {"top_k": "ignored"})["features"]
     assert tensor.dtype == np.float32
     assert tensor.tolist() == [[2, 0, 1, 0], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize("data_type", ["TYPE_FP64", "TYPE_INT32", "TYPE_INT64"])
+def test_a_column_loses_no_digit_that_its_tensor_holds(tmp_path: Path, data_type: str) -> None:
+    made = stage(tmp_path, PLAIN, data_type=data_type, records=False)
+    assert made({"rooms": np.array([[2**24 + 1]], np.float64)}, {})["features"].tolist() == [[2**24 + 1]]
+
+
+def test_only_numbers_of_finer_tensors_travel_as_fp64(tmp_path: Path) -> None:
+    tensors = {"whole": ["rooms", "city"], "both": ["rooms", "age"]}
+    read = features(tmp_path, PLAIN, PLACE, AGE, tensors=tensors)
+    assert read.inputs({"whole": "TYPE_INT64", "both": "TYPE_FP32"}) == {
+        "rooms": "TYPE_FP64",
+        "city": "TYPE_STRING",
+        "age": "TYPE_FP32",
+    }
 
 
 def test_both_forms_give_the_same(tmp_path: Path) -> None:

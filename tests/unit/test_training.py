@@ -1,12 +1,15 @@
 """Training keeps what the user set by hand, and replaces a service only by a whole one."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from trident import encoders, training
+from trident.datasets import Dataset
 from trident.errors import DataError, ServiceError
 from trident.service import TextClassification, load_service, load_spec, write_spec
+from trident.service_edit import set_serving
 from trident.training import TrainOptions, train
 
 SETTINGS = """\
@@ -73,6 +76,25 @@ def test_the_vocabulary_is_learnt_from_the_texts_as_they_will_be_served(
     with pytest.raises(ServiceError, match="that is all"):
         train(file, "spam", tmp_path / "services", TrainOptions(encoder="none"))
     assert {text[:8] for text in learnt} == {"Its café"}
+
+
+def test_what_is_set_while_it_trains_is_kept(service_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `trident tune` may."""
+    toml = service_folder / "service.toml"
+    data = service_folder.parent / "data.tsv"
+    rows = [f"{label}\t{label} {number}" for label in ("ham", "spam") for number in range(3)]
+    data.write_text("\n".join(["label\ttext", *rows]), encoding="utf-8")
+
+    def fit(folder: Path, dataset: Dataset, spec: TextClassification, options: TrainOptions) -> dict[str, Any]:
+        write_spec(spec, folder)
+        set_serving(toml, {"threads": 3})
+        return {"data": {}}
+
+    monkeypatch.setattr(training, "_train_into", fit)
+    train(data, "spam", service_folder.parent, TrainOptions(max_length=64))
+    spec = load_spec(service_folder)
+    assert isinstance(spec, TextClassification)
+    assert (spec.serving.threads, spec.preprocess.max_length) == (3, 64)
 
 
 def test_a_name_that_cannot_be_served_is_refused_before_anything_is_read(tmp_path: Path) -> None:

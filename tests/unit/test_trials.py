@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from trident.candidates import Candidate
+from trident.errors import ServerStartError
 from trident.service import Service, load_service
 from trident.trials import Trials
 from trident.tuning import Goal, Refused
@@ -38,6 +39,20 @@ def answer(server: FakeServer, differing: int, score: float = 0.9) -> None:
     """Serve `spam`, which answers the first texts otherwise."""
     others = {*TEXTS[:differing]}
     server.add("spam", lambda text: Prediction(("ham" if text in others else "spam",), (score,)))
+
+
+def test_all_candidates_are_of_one_service_whatever_becomes_of_its_folder(
+    trials: Trials, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(*args: Any, **more: Any) -> Any:
+        raise ServerStartError("no server")
+
+    monkeypatch.setattr("trident.trials.Server", start)
+    monkeypatch.setattr("trident.repository.probing.probe", lambda service, pipeline: True)
+    trials.prepare()
+    (service.folder / "labels.txt").write_text("ham\nscam\n")
+    with pytest.raises(Refused, match="no server"):  # it was built
+        trials.measure(Candidate.of(service.spec.serving))
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,24 @@ def test_the_best_is_written_and_built(service_folder: Path) -> None:
     assert "count: 2" in (service_folder.parent / "repository" / "spam_model" / "config.pbtxt").read_text()
 
 
+def test_what_changed_meanwhile_is_built_with_the_best(service_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten minutes pass, in which others train again and edit the settings."""
+    toml = service_folder / "service.toml"
+
+    def change(trials: Trials) -> None:
+        (service_folder / "labels.txt").write_text("ham\nscam\n", encoding="utf-8")
+        toml.write_text(toml.read_text(encoding="utf-8") + "[serving]\nmax_queue_size = 7\n", encoding="utf-8")
+
+    monkeypatch.setattr(Trials, "prepare", change)
+    result = tune(service_folder)
+    assert result.exit_code == 0, result.output
+    repository = service_folder.parent / "repository"
+    assert (repository / "spam_postprocess" / "1" / "labels.txt").read_text() == "ham\nscam\n"
+    assert 'string_value: "7"' in (repository / "spam_preprocess" / "config.pbtxt").read_text()
+    serving = load_spec(service_folder).serving
+    assert (serving.max_queue_size, serving.model_instances) == (7, 2)
+
+
 def test_a_dry_run_changes_nothing(service_folder: Path) -> None:
     before = (service_folder / "service.toml").read_bytes()
     result = tune(service_folder, "--dry-run")

@@ -17,7 +17,7 @@ class RecordSource:
             source: of the rows; closed with this one.
             name: of the file, for messages.
             service: its name, likewise.
-            inputs: name → FP32 or BYTES.
+            inputs: name → FP32, FP64 or BYTES.
 
         Raises:
             ScoringError: a column is missing; the source is closed.

@@ -52,7 +52,7 @@ class ClientScorer:
     """Scores with a running service.
 
     Attributes:
-        columns: the inputs of a tabular service, name → FP32 or BYTES; None of another.
+        columns: the inputs of a tabular service, name → FP32, FP64 or BYTES; None of another.
         answers_value: whether it answers a number instead of labels.
         versions: of the service, that the server serves when the run begins.
     """
@@ -192,7 +192,9 @@ def _columns(metadata: dict[str, list[dict[str, Any]]]) -> dict[str, str] | None
         return None
     outputs = _names(metadata, "outputs")
     one_each = all(list(entry.get("shape", [])[1:]) == [1] for entry in metadata.get("inputs", []))
-    is_tabular = {*inputs.values()} <= {"FP32", "BYTES"} and one_each and (outputs >= LABELS or outputs == {"value"})
+    is_tabular = (
+        {*inputs.values()} <= {"FP32", "FP64", "BYTES"} and one_each and (outputs >= LABELS or outputs == {"value"})
+    )
     return inputs if inputs and is_tabular else None
 
 

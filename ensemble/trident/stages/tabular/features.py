@@ -4,7 +4,7 @@ import difflib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 RECORD = "record"  # the input that carries whole records, so no column's name
 TENSOR = "features"  # the tensor of all columns, where features.json names none
 LARGEST_INDEX = 2**24  # every type that a tensor may have is exact up to here
+FINER = ("TYPE_FP64", "TYPE_INT32", "TYPE_INT64")  # tensors that hold digits which FP32 has not
 SHOWN_CHARACTERS, SHOWN_NAMES = 32, 5
 
 
@@ -84,7 +85,6 @@ class Number:
     """
 
     type: ClassVar[str] = "number"
-    data_type: ClassVar[str] = "TYPE_FP32"
     width: ClassVar[int] = 1
 
     name: str
@@ -124,7 +124,6 @@ class Category:
     """
 
     type: ClassVar[str] = "category"
-    data_type: ClassVar[str] = "TYPE_STRING"
 
     name: str
     values: Sequence[str] = ()
@@ -191,7 +190,6 @@ class Text:
     """
 
     type: ClassVar[str] = "text"
-    data_type: ClassVar[str] = "TYPE_STRING"
     width: ClassVar[int] = 1
     integral: ClassVar[bool] = False
 
@@ -216,16 +214,28 @@ class Features:
     """What features.json says, checked.
 
     Attributes:
-        columns: name → column, in the order of the file; each has `name`, `type` and `data_type`.
+        columns: name → column, in the order of the file; each has `name` and `type`.
         tensors: name of a tensor → names of its columns, in order.
     """
 
     columns: dict[str, Column]
     tensors: dict[str, list[str]]
 
-    def inputs(self) -> dict[str, str]:
-        """Data types of the inputs where each column is an input of its own: column → TYPE_FP32 or TYPE_STRING."""
-        return {name: column.data_type for name, column in self.columns.items()}
+    def inputs(self, data_types: Mapping[str, str]) -> dict[str, str]:
+        """Data types of the inputs where each column is an input of its own.
+
+        Args:
+            data_types: name of each tensor → its type.
+
+        Returns:
+            Column → TYPE_STRING or, of numbers, TYPE_FP32; TYPE_FP64 of those that FP32 would cost digits.
+        """
+        exact = {name for tensor, names in self.tensors.items() if data_types[tensor] in FINER for name in names}
+        numbers = {name: "TYPE_FP64" if name in exact else "TYPE_FP32" for name in self.columns}
+        return {
+            name: numbers[name] if isinstance(column, Number) else "TYPE_STRING"
+            for name, column in self.columns.items()
+        }
 
     def widths(self) -> dict[str, int]:
         """Numbers (or strings, of texts) that stand for a record in each tensor."""

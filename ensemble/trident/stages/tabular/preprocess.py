@@ -101,7 +101,7 @@ class TabularPreprocessor:
         """Read columns that came as tensors of their own.
 
         Args:
-            inputs: name of each column → float32 [B, 1] (number) or UTF-8 bytes [B, 1] (category, text).
+            inputs: name of each column → float32 or float64 [B, 1] (number) or UTF-8 bytes [B, 1] (category, text).
 
         Returns:
             Name of each column → B values, unchecked.

@@ -1,4 +1,4 @@
-"""The tabular stage: one input a column (FP32 or BYTES [B, 1]), or `record` BYTES [B, 1] → tensors [B, F]."""
+"""The tabular stage: one input a column (FP32, FP64 or BYTES [B, 1]), or `record` BYTES [B, 1] → tensors [B, F]."""
 
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,14 @@ class Stage:
             ValueError: it does not.
         """
         features = read_features(folder / "features.json")
-        inputs = {entry["name"]: entry["data_type"] for entry in config["input"]}
-        if inputs not in ({RECORD: "TYPE_STRING"}, features.inputs()):
-            raise ValueError(f"the inputs are {inputs}; expected {features.inputs()}, or {RECORD} alone as TYPE_STRING")
+        inputs, outputs = (
+            {entry["name"]: entry["data_type"] for entry in config[side]} for side in ("input", "output")
+        )
+        self._preprocess = TabularPreprocessor(features, outputs)
+        columns = features.inputs(outputs)
+        if inputs not in ({RECORD: "TYPE_STRING"}, columns):
+            raise ValueError(f"the inputs are {inputs}; expected {columns}, or {RECORD} alone as TYPE_STRING")
         self._takes_records = RECORD in inputs
-        self._preprocess = TabularPreprocessor(features, {e["name"]: e["data_type"] for e in config["output"]})
         dims = {entry["name"]: entry["dims"] for entry in config["output"]}
         expected = {tensor: [width] for tensor, width in features.widths().items()}
         if dims != expected:
