@@ -64,6 +64,13 @@ def _write(folder: Path) -> None:
     save("fixed", lambda x: {"y": x + 1.0}, spec("x", (4, 2)))
     save("unknown_rank", lambda x: {"y": tf.cast(tf.shape(x), tf.float32)}, spec("x", None))
     save("matrix", lambda x: {"y": tf.transpose(x, [0, 2, 1])}, spec("x", (None, 2, 3)))
+    save(
+        "odd_names",
+        lambda user, item, share: {"y-1": user * 100.0 + item * 10.0 + share},
+        spec("user-id", (None, 1)),
+        spec("0", (None, 1)),
+        spec("mobilenet_1.00_input", (None, 1)),
+    )
     weights = tf.Variable(tf.reshape(tf.range(16.0), (4, 4)))
     save(
         "dense",

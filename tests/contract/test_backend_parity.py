@@ -91,6 +91,16 @@ def test_every_data_type_travels_both_ways(backend: BackendServer, models: Path)
         assert found == {key: f"TYPE_{value}" for key, value in parity_models.DTYPES.items()}
 
 
+def test_inputs_and_outputs_whose_names_are_no_identifiers_serve(backend: BackendServer, models: Path) -> None:
+    with backend.model("odd_names", models / "odd_names", TENSORFLOW) as name:
+        inputs: dict[str, Any] = {"user-id": [[1]], "0": [[2]], "mobilenet_1.00_input": [[3]]}
+        assert backend.infer(name, **inputs)["y-1"].tolist() == [[123]]
+        assert "loader TensorFlow 2" in backend.log(name)
+        del inputs["0"]
+        with pytest.raises(InvalidRequest):
+            backend.infer(name, **inputs)
+
+
 def test_a_data_type_that_triton_cannot_carry_is_a_load_error(backend: BackendServer, models: Path) -> None:
     assert "output 'y' is of type DT_COMPLEX64" in backend.refusal("complex", models / "complex", TENSORFLOW)
 
