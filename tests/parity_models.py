@@ -195,6 +195,11 @@ def _write_graphs(folder: Path) -> None:
         x = v1.placeholder(tf.float32, (None, 2), "x")
         tf.identity(x * 2.0, "y")
         (folder / "plain.graphdef").write_bytes(graph.as_graph_def().SerializeToString())
+    with tf.Graph().as_default() as graph:
+        x, flat = v1.placeholder(tf.float32, (None, None), "x"), v1.placeholder(tf.float32, (None,), "flat")
+        tf.reduce_sum(x, axis=1, keepdims=True, name="total")
+        tf.tile(flat[None], (tf.shape(x)[0], 1), name="joined")
+        (folder / "ragged.graphdef").write_bytes(graph.as_graph_def().SerializeToString())
     with tf.Graph().as_default() as graph, v1.Session() as session:
         x = v1.placeholder(tf.float32, (None, 2), "x")
         scale = v1.placeholder_with_default(tf.constant(10.0, shape=(1,)), (None,), "scale")

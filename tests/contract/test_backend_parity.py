@@ -227,6 +227,19 @@ def test_ragged_requests_are_padded_with_the_value_asked_for(backend: BackendSer
         assert totals == [[[18, 20]], [[0, 2]]], "the requests did not meet in a batch"
 
 
+def test_a_frozen_graphs_ragged_inputs_are_padded_or_joined_as_its_placeholders_say(
+    backend: BackendServer, models: Path
+) -> None:
+    tensors = "".join(tensor("input", name, "FP32", "[ -1 ]", "allow_ragged_batch: true") for name in ("x", "flat"))
+    tensors += tensor("output", "total", "FP32", "1") + tensor("output", "joined", "FP32", "[ -1 ]")
+    config = 'platform: "tensorflow_graphdef"\nmax_batch_size: 8\n' + SLOW_BATCH + tensors
+    with backend.model("ragged_graph", models / "ragged.graphdef", config, file="model.graphdef") as name:
+        inputs = [{"x": [[1, 2, 3]], "flat": [[7, 8]]}, {"x": [[4]], "flat": [[9]]}]
+        answers = at_once(backend, name, inputs)
+    assert [answer["total"].tolist() for answer in answers] == [[[6]], [[4]]]
+    assert all(sorted(answer["joined"][0].tolist()) == [7, 8, 9] for answer in answers)
+
+
 @pytest.mark.parametrize("rank", [3])
 def test_a_ragged_input_of_another_rank_is_a_load_error(backend: BackendServer, models: Path, rank: int) -> None:
     config = TENSORFLOW + "max_batch_size: 8\n" + tensor("output", "y", "FP32", "[ 3, 2 ]")
