@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from triton_tensorflow.batching import BadOutput
 from triton_tensorflow.cutting import Cost
 from triton_tensorflow.engines import Failure, Feeds, InvalidInput
 from triton_tensorflow.executor import Executor, Request
@@ -229,6 +230,41 @@ def test_a_lone_request_keeps_its_trailing_zeros_if_the_model_minds() -> None:
     executor.run([request], lambda done, more: None)
     assert request.answer["mean"].tolist() == [[2.0]]
     assert "padding changes this model's outputs ['mean']" in executor.warnings[0]
+
+
+class UniqueEngine(SumEngine):
+    """An axis of `unique` is as long as there are different values in the batch; `rows` has one value for each."""
+
+    def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+        self.shapes.append(feeds["ids"].shape)
+        values = np.unique(feeds["ids"][feeds["ids"] > 0])
+        return {name: np.tile(values, (len(feeds["ids"]), 1)) for name in fetch}
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_rows_are_whole_if_a_wanted_output_is_as_long_as_the_values_say(calls: int) -> None:
+    unique = replace(STATES, name="unique")
+    engine = UniqueEngine()
+    plan = replace(PLAN, outputs=("unique",))
+    executor = Executor(engine, replace(SIGNATURE, outputs={"unique": unique}), plan, Settings(parallel_calls=calls))
+    executor.cost = Cost(0.001, 1.0)
+    request = Request(0, {"ids": np.array([[1, 2, 3], [4, 0, 0]], np.int32)}, frozenset(["unique"]))
+    executor.run([request], lambda done, more: None)
+    assert request.answer["unique"].tolist() == [[1, 2, 3, 4]] * 2
+    assert engine.shapes[-1] == (2, 3)
+
+
+def test_a_request_whose_rows_do_not_fit_together_fails_alone() -> None:
+    """The signature says that the output has one column."""
+    engine = UniqueEngine()
+    executor = Executor(engine, SIGNATURE, replace(PLAN, outputs=("sum",)), Settings())
+    executor.cost = Cost(0.001, 1.0)
+    rows = [np.array([[1] * 50, [4, 5] + [0] * 48]), np.array([[6] * 20])]
+    requests = [Request(index, {"ids": ids}, frozenset(["sum"])) for index, ids in enumerate(rows)]
+    executor.run(requests, lambda done, more: None)
+    assert isinstance(requests[0].error, BadOutput)
+    assert "output 'sum': the rows of a request do not fit together" in str(requests[0].error)
+    assert requests[1].answer["sum"].tolist() == [[6]]
 
 
 def test_requests_of_unequal_lengths_are_apart_if_nobody_knows_what_padding_does() -> None:

@@ -9,7 +9,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from triton_tensorflow.batching import BadOutput, merge, rows, split
+from triton_tensorflow.batching import BadOutput, Followers, merge, rows, split
 from triton_tensorflow.cutting import Cost, cut, measure, spread
 from triton_tensorflow.engines import Engine, Failure, Feeds, InvalidInput
 from triton_tensorflow.plan import Input, Plan
@@ -90,6 +90,7 @@ class Executor:
         self._padding = self._probe()
         one_axis = all(entry.spec.shape == (-1, -1) for entry in self._padded.values())
         self._trims = one_axis and not plan.batch_inputs
+        self._loose = _loose(signature, self._padding.followers if self._padding else {})
         self._workers = Workers(settings.parallel_calls if self._repeatable else 1)
         self.warnings = self._padding_warnings() if self._padded else []
         self.counts = Counts()
@@ -164,7 +165,7 @@ class Executor:
 
     def _units(self, group: list[Request], fetch: Sequence[str]) -> list[_Unit]:
         """The requests, or their rows if these end in padding that no wanted output would show."""
-        if self._padding is None or self.cost is None or not self._trims:
+        if self._padding is None or self.cost is None or not self._trims or not self._loose.isdisjoint(fetch):
             return [_Unit(request, request.feeds) for request in group]
         shows = self._padding.shows(fetch)
         units = []
@@ -313,12 +314,27 @@ class Executor:
         return cost if cost.cell_s > 0 else None
 
 
+def _loose(signature: Signature, followers: Followers) -> frozenset[str]:
+    """Outputs with an axis that may be as long as the values say: of rows run apart, they would not fit together."""
+    return frozenset(
+        name
+        for name, spec in signature.outputs.items()
+        if spec.shape is None
+        or any(size == -1 and axis not in followers.get(name, {}) for axis, size in enumerate(spec.shape) if axis > 0)
+    )
+
+
 def _assemble(request: Request, units: list[_Unit]) -> None:
-    if request.error is None:
-        if len(units) == 1:
-            request.answer = units[0].answer
-        else:
-            request.answer = {name: np.concatenate([unit.answer[name] for unit in units]) for name in request.fetch}
+    if request.error is not None:
+        return
+    if len(units) == 1:
+        request.answer = units[0].answer
+        return
+    for name in request.fetch:
+        try:
+            request.answer[name] = np.concatenate([unit.answer[name] for unit in units])
+        except ValueError as error:
+            request.error = BadOutput(f"output '{name}': the rows of a request do not fit together: {error}")
 
 
 def _check_shape(entry: Input, array: NDArray[np.generic]) -> None:
