@@ -267,6 +267,53 @@ def test_a_request_whose_rows_do_not_fit_together_fails_alone() -> None:
     assert requests[1].answer["sum"].tolist() == [[6]]
 
 
+class TwoInputsEngine(SumEngine):
+    """Ids and a mask must be of one length; what `longer` holds may be of any, and gives the states."""
+
+    def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+        self.shapes.append(feeds["ids"].shape)
+        if feeds["ids"].shape != feeds["mask"].shape:
+            raise InvalidInput("incompatible shapes")
+        total = (feeds["ids"] * feeds["mask"]).sum(axis=1, keepdims=True)
+        outputs = {"sum": total, "states": total + feeds.get("longer", feeds["ids"])}
+        return {name: outputs[name] for name in fetch}
+
+
+def two_inputs(*names: str) -> Executor:
+    inputs = {name: Input(replace(IDS, name=name), np.int32, padded=True) for name in names}
+    return Executor(TwoInputsEngine(), SIGNATURE, replace(PLAN, inputs=inputs), Settings())
+
+
+def of_lengths(*lengths: dict[str, int], fetch: str) -> list[Request]:
+    feeds = [{name: np.ones((1, length), np.int32) for name, length in entry.items()} for entry in lengths]
+    return [Request(index, entry, frozenset([fetch])) for index, entry in enumerate(feeds)]
+
+
+@pytest.mark.parametrize("cost", [None, Cost(1.0, 1.0)])
+def test_a_request_that_is_refused_alone_is_refused_beside_a_longer_one(cost: Cost | None) -> None:
+    """Padded to the longer one's length, its mask would fit its ids."""
+    executor = two_inputs("ids", "mask")
+    executor.cost = cost
+    lengths = ({"ids": 7, "mask": 7}, {"ids": 5, "mask": 3}, {"ids": 4, "mask": 4})
+    requests = of_lengths(*lengths, fetch="sum")
+    requests[1].feeds["ids"][:, 1:] = requests[1].feeds["mask"][:, 1:] = 0
+    executor.run(requests, lambda done, more: None)
+    assert [type(request.error) for request in requests] == [type(None), InvalidInput, type(None)]
+    assert [requests[index].answer["sum"].tolist() for index in (0, 2)] == [[[7]], [[4]]]
+
+
+def test_what_follows_an_input_of_another_length_is_not_cut() -> None:
+    """Made-up values of one length for all inputs do not tell which of these an output follows."""
+    executor = two_inputs("ids", "mask", "longer")
+    lengths = [{"ids": own, "mask": own, "longer": longer} for own, longer in ((2, 6), (2, 6), (3, 5), (4, 4), (2, 2))]
+    requests = of_lengths(*lengths, fetch="states")
+    executor.run(requests, lambda done, more: None)
+    assert [request.error for request in requests] == [None] * 5
+    assert [request.answer["states"].tolist() for request in requests] == [
+        [[own + 1] * longer] for own, longer in ((2, 6), (2, 6), (3, 5), (4, 4), (2, 2))
+    ]
+
+
 def test_requests_of_unequal_lengths_are_apart_if_nobody_knows_what_padding_does() -> None:
     class PickyEngine(SumEngine):
         def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:

@@ -170,7 +170,7 @@ class Executor:
         shows = self._padding.shows(fetch)
         units = []
         for request in group:
-            lengths = None if shows else self._lengths(request.feeds)
+            lengths = None if shows or self._uneven(request.feeds) else self._lengths(request.feeds)
             if lengths is None and self._workers.count > 1 and rows(request.feeds) > 1:
                 lengths = [self._size(request.feeds)] * rows(request.feeds)  # so that workers can share them
             if lengths is None:
@@ -204,6 +204,11 @@ class Executor:
             return [units]
         if self._padding is None or self._wasteful(units):
             return self._by_shape(units)
+        uneven = [unit for unit in units if self._uneven(unit.feeds)]
+        if uneven:
+            even = [unit for unit in units if not self._uneven(unit.feeds)]
+            self.counts.parts += bool(even)
+            return [*self._by_shape(uneven), *(self._parts(even) if even else [])]
         if self.cost is None:
             return [units]
         lengths = [self._size(unit.feeds) for unit in units]
@@ -215,6 +220,16 @@ class Executor:
     def _size(self, feeds: Feeds) -> int:
         """Cells of one row of the widest padded input."""
         return max((prod(feeds[name].shape[1:]) for name in self._padded if name in feeds), default=0)
+
+    def _uneven(self, feeds: Feeds) -> bool:
+        """Whether inputs differ in length that were only ever tried with one for all; the model may well refuse that.
+
+        Padded to the lengths of a batch they would not differ any more.
+        """
+        alike = self._padding.alike if self._padding else {}
+        return any(
+            len({feeds[name].shape[axis] for name in names if name in feeds}) > 1 for axis, names in alike.items()
+        )
 
     def _wasteful(self, units: list[_Unit]) -> bool:
         """Whether inputs with several open axes would be padded out of all proportion: 1 x 8000 with 8000 x 1."""

@@ -5,7 +5,7 @@ is as long as that request's input, and taking a row's own padding away only if 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,12 @@ class Padding:
     Attributes:
         followers: output name → axis → the input and its axis that it is as long as.
         harmed: the other outputs that padding changes by more than 1e-5.
+        alike: axis → inputs that were tried with one length for all on it, since the model refuses each of its own.
     """
 
     followers: dict[str, dict[int, tuple[str, int]]]
     harmed: frozenset[str]
+    alike: dict[int, list[str]] = field(default_factory=dict)
 
     def shows(self, outputs: Iterable[str]) -> bool:
         """Whether any of these outputs tells how much padding there was."""
@@ -52,13 +54,17 @@ def probe_padding(plan: Plan, call: Callable[[Feeds], Feeds]) -> Padding | None:
         for axis, size in enumerate(entry.spec.shape or ())
         if axis > 0 and size == -1
     ]
+    alike: dict[int, list[str]] = {}
+    for name, axis in keys:
+        alike.setdefault(axis, []).append(name)
     own = {key: position for position, key in enumerate(keys)}
     shared = {key: key[1] for key in keys}  # inputs such as ids and mask must be of one length
     for kind in (own, shared):
         try:
-            return _compare(plan, call, keys, kind)
+            found = _compare(plan, call, keys, kind)
         except Exception:  # noqa: S112 - whatever the model says to values that nobody sent
             continue
+        return replace(found, alike=alike) if found and kind is shared else found
     return None
 
 
