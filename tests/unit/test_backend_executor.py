@@ -232,6 +232,72 @@ def test_a_lone_request_keeps_its_trailing_zeros_if_the_model_minds() -> None:
     assert "padding changes this model's outputs ['mean']" in executor.warnings[0]
 
 
+VALUES = replace(IDS, name="values", type_name="DT_FLOAT")
+
+
+def floats(*names: str) -> Plan:
+    inputs = {name: Input(replace(VALUES, name=name), np.float32, padded=True) for name in names}
+    return replace(PLAN, inputs=inputs, outputs=("max",))
+
+
+def largest(feeds: Feeds) -> Feeds:
+    return {"max": next(iter(feeds.values())).max(axis=1, keepdims=True)}
+
+
+class MaxEngine(SumEngine):
+    def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+        self.shapes.append(next(iter(feeds.values())).shape)
+        return largest(feeds)
+
+
+def test_padding_that_only_negative_numbers_show_is_found_out() -> None:
+    assert probe_padding(floats("values"), largest) == Padding({}, frozenset(["max"]), negative=True)
+
+
+def test_negative_numbers_are_tried_where_no_ids_and_no_masks_are_and_may_be_refused() -> None:
+    def picky(feeds: Feeds) -> Feeds:
+        if any((array < 0).any() for array in feeds.values()):
+            raise InvalidInput("negative")
+        return largest(feeds)
+
+    assert probe_padding(floats("values"), picky) == Padding({}, frozenset())
+    # A mask of -1 would make padding look as if it counted.
+    for inputs in (PLAN.inputs, floats("values").inputs):
+        with_a_mask = replace(PLAN, inputs=inputs | floats("mask").inputs)
+        found = probe_padding(with_a_mask, lambda feeds: {"max": feeds["mask"].max(axis=1, keepdims=True)})
+        assert found == Padding({}, frozenset())
+
+
+INTEGERS = replace(PLAN, outputs=("max",))
+MIXED = replace(INTEGERS, inputs=floats("values").inputs | PLAN.inputs)
+
+
+@pytest.mark.parametrize("plan", [floats("values"), INTEGERS, MIXED])
+def test_a_lone_request_keeps_its_trailing_zeros_behind_negative_numbers(plan: Plan) -> None:
+    engine = MaxEngine()
+    executor = Executor(engine, SIGNATURE, plan, Settings())
+    executor.cost = Cost(1.0, 1.0)
+    first = next(iter(plan.inputs))
+    feeds = {name: np.array([[-1 if name == first else 1, 0]], entry.dtype) for name, entry in plan.inputs.items()}
+    request = Request(0, feeds, frozenset(["max"]))
+    executor.run([request], lambda done, more: None)
+    assert request.answer["max"].tolist() == [[0]]
+
+
+def test_negative_numbers_are_cut_like_others_where_they_were_tried() -> None:
+    class ValuesEngine(SumEngine):
+        def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+            return super().__call__({"ids": feeds["values"]}, fetch)
+
+    engine = ValuesEngine()
+    executor = Executor(engine, SIGNATURE, replace(floats("values"), outputs=("sum",)), Settings())
+    executor.cost = Cost(1.0, 1.0)
+    request = Request(0, {"values": np.array([[-1.0] + [0.0] * 49], np.float32)}, frozenset(["sum"]))
+    executor.run([request], lambda done, more: None)
+    assert request.answer["sum"].tolist() == [[-1.0]]
+    assert engine.shapes[-1] == (1, 1)
+
+
 class UniqueEngine(SumEngine):
     """An axis of `unique` is as long as there are different values in the batch; `rows` has one value for each."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import prod
 from threading import Lock
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,6 +186,8 @@ class Executor:
         width = max((array.shape[1] for array, _ in arrays), default=0)
         if any(not array.shape[1] or (array[:, -1] != pad).all() for array, pad in arrays if array.shape[1] == width):
             return None
+        if self._padding and not self._padding.negative and any(_has_negative(array) for array, _ in arrays):
+            return None
         longest = np.ones(rows(feeds), dtype=int)
         for array, pad in (pair for pair in arrays if pair[0].shape[1]):
             used = array != pad
@@ -337,6 +340,10 @@ def _loose(signature: Signature, followers: Followers) -> frozenset[str]:
         if spec.shape is None
         or any(size == -1 and axis not in followers.get(name, {}) for axis, size in enumerate(spec.shape) if axis > 0)
     )
+
+
+def _has_negative(array: NDArray[Any]) -> bool:
+    return array.dtype.kind in "if" and bool((array < 0).any())
 
 
 def _assemble(request: Request, units: list[_Unit]) -> None:
