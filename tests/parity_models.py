@@ -64,6 +64,13 @@ def _write(folder: Path) -> None:
     save("fixed", lambda x: {"y": x + 1.0}, spec("x", (4, 2)))
     save("unknown_rank", lambda x: {"y": tf.cast(tf.shape(x), tf.float32)}, spec("x", None))
     save("matrix", lambda x: {"y": tf.transpose(x, [0, 2, 1])}, spec("x", (None, 2, 3)))
+    save(
+        "odd_names",
+        lambda user, item, share: {"y-1": user * 100.0 + item * 10.0 + share},
+        spec("user-id", (None, 1)),
+        spec("0", (None, 1)),
+        spec("mobilenet_1.00_input", (None, 1)),
+    )
     weights = tf.Variable(tf.reshape(tf.range(16.0), (4, 4)))
     save(
         "dense",
@@ -188,6 +195,11 @@ def _write_graphs(folder: Path) -> None:
         x = v1.placeholder(tf.float32, (None, 2), "x")
         tf.identity(x * 2.0, "y")
         (folder / "plain.graphdef").write_bytes(graph.as_graph_def().SerializeToString())
+    with tf.Graph().as_default() as graph:
+        x, flat = v1.placeholder(tf.float32, (None, None), "x"), v1.placeholder(tf.float32, (None,), "flat")
+        tf.reduce_sum(x, axis=1, keepdims=True, name="total")
+        tf.tile(flat[None], (tf.shape(x)[0], 1), name="joined")
+        (folder / "ragged.graphdef").write_bytes(graph.as_graph_def().SerializeToString())
     with tf.Graph().as_default() as graph, v1.Session() as session:
         x = v1.placeholder(tf.float32, (None, 2), "x")
         scale = v1.placeholder_with_default(tf.constant(10.0, shape=(1,)), (None,), "scale")

@@ -91,6 +91,16 @@ def test_every_data_type_travels_both_ways(backend: BackendServer, models: Path)
         assert found == {key: f"TYPE_{value}" for key, value in parity_models.DTYPES.items()}
 
 
+def test_inputs_and_outputs_whose_names_are_no_identifiers_serve(backend: BackendServer, models: Path) -> None:
+    with backend.model("odd_names", models / "odd_names", TENSORFLOW) as name:
+        inputs: dict[str, Any] = {"user-id": [[1]], "0": [[2]], "mobilenet_1.00_input": [[3]]}
+        assert backend.infer(name, **inputs)["y-1"].tolist() == [[123]]
+        assert "loader TensorFlow 2" in backend.log(name)
+        del inputs["0"]
+        with pytest.raises(InvalidRequest):
+            backend.infer(name, **inputs)
+
+
 def test_a_data_type_that_triton_cannot_carry_is_a_load_error(backend: BackendServer, models: Path) -> None:
     assert "output 'y' is of type DT_COMPLEX64" in backend.refusal("complex", models / "complex", TENSORFLOW)
 
@@ -215,6 +225,19 @@ def test_ragged_requests_are_padded_with_the_value_asked_for(backend: BackendSer
         # Row 9 of the table is [18, 19]: the shorter request shows that it was padded with it.
         assert totals in ([[[18, 20]], [[0, 2]]], [[[0, 1]], [[0, 2]]])
         assert totals == [[[18, 20]], [[0, 2]]], "the requests did not meet in a batch"
+
+
+def test_a_frozen_graphs_ragged_inputs_are_padded_or_joined_as_its_placeholders_say(
+    backend: BackendServer, models: Path
+) -> None:
+    tensors = "".join(tensor("input", name, "FP32", "[ -1 ]", "allow_ragged_batch: true") for name in ("x", "flat"))
+    tensors += tensor("output", "total", "FP32", "1") + tensor("output", "joined", "FP32", "[ -1 ]")
+    config = 'platform: "tensorflow_graphdef"\nmax_batch_size: 8\n' + SLOW_BATCH + tensors
+    with backend.model("ragged_graph", models / "ragged.graphdef", config, file="model.graphdef") as name:
+        inputs = [{"x": [[1, 2, 3]], "flat": [[7, 8]]}, {"x": [[4]], "flat": [[9]]}]
+        answers = at_once(backend, name, inputs)
+    assert [answer["total"].tolist() for answer in answers] == [[[6]], [[4]]]
+    assert all(sorted(answer["joined"][0].tolist()) == [7, 8, 9] for answer in answers)
 
 
 @pytest.mark.parametrize("rank", [3])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from triton_tensorflow.batching import BadOutput
 from triton_tensorflow.cutting import Cost
 from triton_tensorflow.engines import Failure, Feeds, InvalidInput
 from triton_tensorflow.executor import Executor, Request
@@ -229,6 +230,154 @@ def test_a_lone_request_keeps_its_trailing_zeros_if_the_model_minds() -> None:
     executor.run([request], lambda done, more: None)
     assert request.answer["mean"].tolist() == [[2.0]]
     assert "padding changes this model's outputs ['mean']" in executor.warnings[0]
+
+
+VALUES = replace(IDS, name="values", type_name="DT_FLOAT")
+
+
+def floats(*names: str) -> Plan:
+    inputs = {name: Input(replace(VALUES, name=name), np.float32, padded=True) for name in names}
+    return replace(PLAN, inputs=inputs, outputs=("max",))
+
+
+def largest(feeds: Feeds) -> Feeds:
+    return {"max": next(iter(feeds.values())).max(axis=1, keepdims=True)}
+
+
+class MaxEngine(SumEngine):
+    def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+        self.shapes.append(next(iter(feeds.values())).shape)
+        return largest(feeds)
+
+
+def test_padding_that_only_negative_numbers_show_is_found_out() -> None:
+    assert probe_padding(floats("values"), largest) == Padding({}, frozenset(["max"]), negative=True)
+
+
+def test_negative_numbers_are_tried_where_no_ids_and_no_masks_are_and_may_be_refused() -> None:
+    def picky(feeds: Feeds) -> Feeds:
+        if any((array < 0).any() for array in feeds.values()):
+            raise InvalidInput("negative")
+        return largest(feeds)
+
+    assert probe_padding(floats("values"), picky) == Padding({}, frozenset())
+    # A mask of -1 would make padding look as if it counted.
+    for inputs in (PLAN.inputs, floats("values").inputs):
+        with_a_mask = replace(PLAN, inputs=inputs | floats("mask").inputs)
+        found = probe_padding(with_a_mask, lambda feeds: {"max": feeds["mask"].max(axis=1, keepdims=True)})
+        assert found == Padding({}, frozenset())
+
+
+INTEGERS = replace(PLAN, outputs=("max",))
+MIXED = replace(INTEGERS, inputs=floats("values").inputs | PLAN.inputs)
+
+
+@pytest.mark.parametrize("plan", [floats("values"), INTEGERS, MIXED])
+def test_a_lone_request_keeps_its_trailing_zeros_behind_negative_numbers(plan: Plan) -> None:
+    engine = MaxEngine()
+    executor = Executor(engine, SIGNATURE, plan, Settings())
+    executor.cost = Cost(1.0, 1.0)
+    first = next(iter(plan.inputs))
+    feeds = {name: np.array([[-1 if name == first else 1, 0]], entry.dtype) for name, entry in plan.inputs.items()}
+    request = Request(0, feeds, frozenset(["max"]))
+    executor.run([request], lambda done, more: None)
+    assert request.answer["max"].tolist() == [[0]]
+
+
+def test_negative_numbers_are_cut_like_others_where_they_were_tried() -> None:
+    class ValuesEngine(SumEngine):
+        def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+            return super().__call__({"ids": feeds["values"]}, fetch)
+
+    engine = ValuesEngine()
+    executor = Executor(engine, SIGNATURE, replace(floats("values"), outputs=("sum",)), Settings())
+    executor.cost = Cost(1.0, 1.0)
+    request = Request(0, {"values": np.array([[-1.0] + [0.0] * 49], np.float32)}, frozenset(["sum"]))
+    executor.run([request], lambda done, more: None)
+    assert request.answer["sum"].tolist() == [[-1.0]]
+    assert engine.shapes[-1] == (1, 1)
+
+
+class UniqueEngine(SumEngine):
+    """An axis of `unique` is as long as there are different values in the batch; `rows` has one value for each."""
+
+    def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+        self.shapes.append(feeds["ids"].shape)
+        values = np.unique(feeds["ids"][feeds["ids"] > 0])
+        return {name: np.tile(values, (len(feeds["ids"]), 1)) for name in fetch}
+
+
+@pytest.mark.parametrize("calls", [1, 2])
+def test_rows_are_whole_if_a_wanted_output_is_as_long_as_the_values_say(calls: int) -> None:
+    unique = replace(STATES, name="unique")
+    engine = UniqueEngine()
+    plan = replace(PLAN, outputs=("unique",))
+    executor = Executor(engine, replace(SIGNATURE, outputs={"unique": unique}), plan, Settings(parallel_calls=calls))
+    executor.cost = Cost(0.001, 1.0)
+    request = Request(0, {"ids": np.array([[1, 2, 3], [4, 0, 0]], np.int32)}, frozenset(["unique"]))
+    executor.run([request], lambda done, more: None)
+    assert request.answer["unique"].tolist() == [[1, 2, 3, 4]] * 2
+    assert engine.shapes[-1] == (2, 3)
+
+
+def test_a_request_whose_rows_do_not_fit_together_fails_alone() -> None:
+    """The signature says that the output has one column."""
+    engine = UniqueEngine()
+    executor = Executor(engine, SIGNATURE, replace(PLAN, outputs=("sum",)), Settings())
+    executor.cost = Cost(0.001, 1.0)
+    rows = [np.array([[1] * 50, [4, 5] + [0] * 48]), np.array([[6] * 20])]
+    requests = [Request(index, {"ids": ids}, frozenset(["sum"])) for index, ids in enumerate(rows)]
+    executor.run(requests, lambda done, more: None)
+    assert isinstance(requests[0].error, BadOutput)
+    assert "output 'sum': the rows of a request do not fit together" in str(requests[0].error)
+    assert requests[1].answer["sum"].tolist() == [[6]]
+
+
+class TwoInputsEngine(SumEngine):
+    """Ids and a mask must be of one length; what `longer` holds may be of any, and gives the states."""
+
+    def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
+        self.shapes.append(feeds["ids"].shape)
+        if feeds["ids"].shape != feeds["mask"].shape:
+            raise InvalidInput("incompatible shapes")
+        total = (feeds["ids"] * feeds["mask"]).sum(axis=1, keepdims=True)
+        outputs = {"sum": total, "states": total + feeds.get("longer", feeds["ids"])}
+        return {name: outputs[name] for name in fetch}
+
+
+def two_inputs(*names: str) -> Executor:
+    inputs = {name: Input(replace(IDS, name=name), np.int32, padded=True) for name in names}
+    return Executor(TwoInputsEngine(), SIGNATURE, replace(PLAN, inputs=inputs), Settings())
+
+
+def of_lengths(*lengths: dict[str, int], fetch: str) -> list[Request]:
+    feeds = [{name: np.ones((1, length), np.int32) for name, length in entry.items()} for entry in lengths]
+    return [Request(index, entry, frozenset([fetch])) for index, entry in enumerate(feeds)]
+
+
+@pytest.mark.parametrize("cost", [None, Cost(1.0, 1.0)])
+def test_a_request_that_is_refused_alone_is_refused_beside_a_longer_one(cost: Cost | None) -> None:
+    """Padded to the longer one's length, its mask would fit its ids."""
+    executor = two_inputs("ids", "mask")
+    executor.cost = cost
+    lengths = ({"ids": 7, "mask": 7}, {"ids": 5, "mask": 3}, {"ids": 4, "mask": 4})
+    requests = of_lengths(*lengths, fetch="sum")
+    requests[1].feeds["ids"][:, 1:] = requests[1].feeds["mask"][:, 1:] = 0
+    executor.run(requests, lambda done, more: None)
+    assert [type(request.error) for request in requests] == [type(None), InvalidInput, type(None)]
+    assert [requests[index].answer["sum"].tolist() for index in (0, 2)] == [[[7]], [[4]]]
+
+
+def test_what_follows_an_input_of_another_length_is_not_cut() -> None:
+    """Made-up values of one length for all inputs do not tell which of these an output follows."""
+    executor = two_inputs("ids", "mask", "longer")
+    lengths = [{"ids": own, "mask": own, "longer": longer} for own, longer in ((2, 6), (2, 6), (3, 5), (4, 4), (2, 2))]
+    requests = of_lengths(*lengths, fetch="states")
+    executor.run(requests, lambda done, more: None)
+    assert [request.error for request in requests] == [None] * 5
+    assert [request.answer["states"].tolist() for request in requests] == [
+        [[own + 1] * longer] for own, longer in ((2, 6), (2, 6), (3, 5), (4, 4), (2, 2))
+    ]
 
 
 def test_requests_of_unequal_lengths_are_apart_if_nobody_knows_what_padding_does() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from triton_tensorflow.autofill import complete
+from triton_tensorflow.graph_def import signature_of_graph
 from triton_tensorflow.protobuf import messages
 from triton_tensorflow.settings import Settings
 from triton_tensorflow.signatures import read_signature
@@ -97,6 +98,7 @@ def test_a_configuration_is_completed_without_tensorflow(tmp_path: Path) -> None
 import sys
 from pathlib import Path
 from triton_tensorflow.autofill import complete
+from triton_tensorflow.graph_def import signature_of_graph
 from triton_tensorflow.settings import Settings
 config = {"input": [], "output": [], "max_batch_size": 0}
 complete(config, Path(sys.argv[1]), Settings(), 4)
@@ -121,3 +123,27 @@ def test_autofill_may_be_told_not_to_batch(tmp_path: Path) -> None:
     config: dict[str, Any] = {"input": [], "output": [], "max_batch_size": 0}
     complete(config, tmp_path, Settings(), 0)
     assert (config["max_batch_size"], config["input"][0]["dims"]) == (0, [-1, 3])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ragged", "expected"),
+    [((-1, -1), True, (-1, -1)), ((-1,), True, (-1,)), ((), True, None), (None, True, None), ((-1, -1), False, None)],
+)
+def test_the_shape_of_a_placeholder_counts_only_where_requests_are_ragged(
+    sizes: tuple[int, ...] | None, ragged: bool, expected: tuple[int, ...] | None
+) -> None:
+    graph = messages().GraphDef()
+    placeholder = graph.node.add(name="x", op="Placeholder")
+    placeholder.attr["dtype"].type = FLOAT
+    for size in sizes or ():
+        placeholder.attr["shape"].shape.dim.add(size=size)
+    if sizes == ():
+        placeholder.attr["shape"].shape.SetInParent()
+    graph.node.add(name="y", op="Identity", input=["x"])
+    before = graph.SerializeToString(deterministic=True)
+    config = {
+        "input": [{"name": "x", "data_type": "TYPE_FP32", "allow_ragged_batch": ragged}],
+        "output": [{"name": "y", "data_type": "TYPE_FP32"}],
+    }
+    assert signature_of_graph(graph, config).inputs["x"].shape == expected
+    assert graph.SerializeToString(deterministic=True) == before, "looking for a shape left one in the graph"

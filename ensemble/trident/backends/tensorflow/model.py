@@ -77,9 +77,9 @@ class TritonPythonModel:
             self._executor.run(self._checked(requests, responses), deliver)
         except Exception:  # not raised: Triton 24.10 crashes if requests of the batch have been answered
             pb_utils.Logger.log_error(f"Model '{self.name}': {traceback.format_exc()}")
-            failure = self._refuse(Failure("inference failed; the server's log has the cause"))
-            for index in {*range(len(requests))} - sent:
-                responses[index] = responses[index] or failure
+            unknown = RuntimeError("inference failed; the server's log has the cause")
+            for index in {*range(len(requests))} - sent:  # a response each: Triton frees the memory of every one
+                responses[index] = responses[index] or self._refuse(unknown)
         return responses
 
     def _checked(self, requests: list[Any], responses: list[Any]) -> list[Request]:

@@ -109,12 +109,17 @@ def _rows(
     if output.ndim == 0 or len(output) != sum(sizes):
         expected = f"expected [{sum(sizes)}, ...], a row for each row of the batch; set max_batch_size to 0"
         raise BadOutput(f"output '{name}' has shape {list(output.shape)}; {expected}")
+    lengths = {
+        axis: [request[source].shape[source_axis] for request in requests]
+        for axis, (source, source_axis) in followed.items()
+        if source in requests[0]
+    }
+    padded = {axis: own for axis, own in lengths.items() if len(set(own)) > 1}
     start = 0
-    for request, size in zip(requests, sizes, strict=True):
+    for number, size in enumerate(sizes):
         part = output[start : start + size]
-        for axis, (source, source_axis) in followed.items():
-            if len(requests) > 1 and source in request:
-                part = part[(slice(None),) * axis + (slice(0, request[source].shape[source_axis]),)]
+        for axis, own in padded.items():
+            part = part[(slice(None),) * axis + (slice(0, own[number]),)]
         yield part
         start += size
 

@@ -81,23 +81,27 @@ class FunctionEngine:
     loader = "TensorFlow 2"
 
     def __init__(self, folder: Path, signature: Signature, settings: Settings, init_ops: Sequence[str]) -> None:
-        """Load the SavedModel; raises whatever TensorFlow does."""
+        """Load the SavedModel; raises whatever TensorFlow does, and ValueError if it changed the inputs' names."""
         import tensorflow as tf
 
         self._tf = tf
         self._loaded = tf.saved_model.load(str(folder), tags=[signature.tag])  # owns the variables
         self._function = self._loaded.signatures[signature.key]
         self._specs = dict(self._function.structured_input_signature[1])
+        self._arguments = {name: name if name in self._specs else _argument(name) for name in signature.inputs}
+        if set(self._arguments.values()) != set(self._specs):
+            raise ValueError(f"TensorFlow 2 loads {sorted(signature.inputs)} as the arguments {sorted(self._specs)}")
         self._pruned: dict[tuple[str, ...], Any] = {}
 
     def __call__(self, feeds: Feeds, fetch: Sequence[str]) -> Feeds:
         """See `Engine`."""
-        missing = sorted(set(self._specs) - set(feeds))
+        missing = sorted(set(self._arguments) - set(feeds))
         if missing:
             raise InvalidInput(f"input '{missing[0]}' is missing; the SavedModel has no default for it")
         tf = self._tf
         try:
-            tensors = {name: tf.constant(array, self._specs[name].dtype) for name, array in feeds.items()}
+            arrays = {self._arguments[name]: array for name, array in feeds.items()}
+            tensors = {name: tf.constant(array, self._specs[name].dtype) for name, array in arrays.items()}
             outputs = self._prune(tuple(fetch))(**tensors)
             return {name: np.asarray(outputs[name].numpy()) for name in fetch}
         except tf.errors.OpError as error:
@@ -113,6 +117,15 @@ class FunctionEngine:
 
             self._pruned[fetch] = self._tf.function(pruned).get_concrete_function(**self._specs)
         return self._pruned[fetch]
+
+
+def _argument(name: str) -> str:
+    """What TensorFlow calls the input of a signature whose name is no identifier of Python's.
+
+    Source: TensorFlow 2.21, core/function/polymorphism/function_type.py, sanitize_arg_name.
+    """
+    letters = "".join(letter if letter.isalnum() else "_" for letter in name)
+    return letters if letters[0].isalpha() else f"arg_{letters}"
 
 
 class SessionEngine:

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from math import prod
 from threading import Lock
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from triton_tensorflow.batching import BadOutput, merge, rows, split
+from triton_tensorflow.batching import BadOutput, Followers, merge, rows, split
 from triton_tensorflow.cutting import Cost, cut, measure, spread
 from triton_tensorflow.engines import Engine, Failure, Feeds, InvalidInput
 from triton_tensorflow.plan import Input, Plan
@@ -90,6 +91,7 @@ class Executor:
         self._padding = self._probe()
         one_axis = all(entry.spec.shape == (-1, -1) for entry in self._padded.values())
         self._trims = one_axis and not plan.batch_inputs
+        self._loose = _loose(signature, self._padding.followers if self._padding else {})
         self._workers = Workers(settings.parallel_calls if self._repeatable else 1)
         self.warnings = self._padding_warnings() if self._padded else []
         self.counts = Counts()
@@ -164,12 +166,12 @@ class Executor:
 
     def _units(self, group: list[Request], fetch: Sequence[str]) -> list[_Unit]:
         """The requests, or their rows if these end in padding that no wanted output would show."""
-        if self._padding is None or self.cost is None or not self._trims:
+        if self._padding is None or self.cost is None or not self._trims or not self._loose.isdisjoint(fetch):
             return [_Unit(request, request.feeds) for request in group]
         shows = self._padding.shows(fetch)
         units = []
         for request in group:
-            lengths = None if shows else self._lengths(request.feeds)
+            lengths = None if shows or self._uneven(request.feeds) else self._lengths(request.feeds)
             if lengths is None and self._workers.count > 1 and rows(request.feeds) > 1:
                 lengths = [self._size(request.feeds)] * rows(request.feeds)  # so that workers can share them
             if lengths is None:
@@ -183,6 +185,8 @@ class Executor:
         arrays = [(feeds[name], entry.pad) for name, entry in self._padded.items() if name in feeds]
         width = max((array.shape[1] for array, _ in arrays), default=0)
         if any(not array.shape[1] or (array[:, -1] != pad).all() for array, pad in arrays if array.shape[1] == width):
+            return None
+        if self._padding and not self._padding.negative and any(_has_negative(array) for array, _ in arrays):
             return None
         longest = np.ones(rows(feeds), dtype=int)
         for array, pad in (pair for pair in arrays if pair[0].shape[1]):
@@ -203,6 +207,11 @@ class Executor:
             return [units]
         if self._padding is None or self._wasteful(units):
             return self._by_shape(units)
+        uneven = [unit for unit in units if self._uneven(unit.feeds)]
+        if uneven:
+            even = [unit for unit in units if not self._uneven(unit.feeds)]
+            self.counts.parts += bool(even)
+            return [*self._by_shape(uneven), *(self._parts(even) if even else [])]
         if self.cost is None:
             return [units]
         lengths = [self._size(unit.feeds) for unit in units]
@@ -214,6 +223,16 @@ class Executor:
     def _size(self, feeds: Feeds) -> int:
         """Cells of one row of the widest padded input."""
         return max((prod(feeds[name].shape[1:]) for name in self._padded if name in feeds), default=0)
+
+    def _uneven(self, feeds: Feeds) -> bool:
+        """Whether inputs differ in length that were only ever tried with one for all; the model may well refuse that.
+
+        Padded to the lengths of a batch they would not differ any more.
+        """
+        alike = self._padding.alike if self._padding else {}
+        return any(
+            len({feeds[name].shape[axis] for name in names if name in feeds}) > 1 for axis, names in alike.items()
+        )
 
     def _wasteful(self, units: list[_Unit]) -> bool:
         """Whether inputs with several open axes would be padded out of all proportion: 1 x 8000 with 8000 x 1."""
@@ -313,12 +332,31 @@ class Executor:
         return cost if cost.cell_s > 0 else None
 
 
+def _loose(signature: Signature, followers: Followers) -> frozenset[str]:
+    """Outputs with an axis that may be as long as the values say: of rows run apart, they would not fit together."""
+    return frozenset(
+        name
+        for name, spec in signature.outputs.items()
+        if spec.shape is None
+        or any(size == -1 and axis not in followers.get(name, {}) for axis, size in enumerate(spec.shape) if axis > 0)
+    )
+
+
+def _has_negative(array: NDArray[Any]) -> bool:
+    return array.dtype.kind in "if" and bool((array < 0).any())
+
+
 def _assemble(request: Request, units: list[_Unit]) -> None:
-    if request.error is None:
-        if len(units) == 1:
-            request.answer = units[0].answer
-        else:
-            request.answer = {name: np.concatenate([unit.answer[name] for unit in units]) for name in request.fetch}
+    if request.error is not None:
+        return
+    if len(units) == 1:
+        request.answer = units[0].answer
+        return
+    for name in request.fetch:
+        try:
+            request.answer[name] = np.concatenate([unit.answer[name] for unit in units])
+        except ValueError as error:
+            request.error = BadOutput(f"output '{name}': the rows of a request do not fit together: {error}")
 
 
 def _check_shape(entry: Input, array: NDArray[np.generic]) -> None:

@@ -1,6 +1,7 @@
 """A frozen GraphDef as a signature: its placeholders are the inputs, any other node an output.
 
-A GraphDef says nothing reliable of shapes and outputs, so these come from config.pbtxt, as with NVIDIA's backend.
+A GraphDef says nothing reliable of shapes and outputs, so these come from config.pbtxt, as with NVIDIA's backend. Only
+where requests of several shapes are to share a batch must the placeholder say how: by its rank.
 """
 
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ def signature_of_graph(graph: Any, config: Mapping[str, Any]) -> Signature:
         for entry in config.get("batch_input") or ()
         for name in entry["target_name"]
     ]
+    sources = {entry["source_input"][0] for entry in config.get("batch_input") or ()}
     inputs, outputs, faults = {}, {}, []
     for entry in [*config["input"], *control_entries(config), *targets]:
         name = entry["name"]
@@ -38,7 +40,9 @@ def signature_of_graph(graph: Any, config: Mapping[str, Any]) -> Signature:
             faults.append(f"input '{name}': expected one of the placeholders {sorted(placeholders)}")
             continue
         type_name = messages().type_name(placeholders[name].attr["dtype"].type)
-        inputs[name] = TensorSpec(name, f"{name}:0", type_name, None)
+        ragged = entry.get("allow_ragged_batch") or name in sources
+        shape = _shape(placeholders[name]) if ragged else None
+        inputs[name] = TensorSpec(name, f"{name}:0", type_name, shape)
     for entry in config["output"]:
         if entry["name"] not in nodes:
             shown = ", ".join(sorted(nodes)[-10:])
@@ -51,3 +55,13 @@ def signature_of_graph(graph: Any, config: Mapping[str, Any]) -> Signature:
         raise ValueError("config.pbtxt and the GraphDef disagree:\n" + "\n".join(faults))
     stateful = writes_state(graph, [spec.tensor for spec in outputs.values()])
     return Signature("", "", inputs, outputs, has_objects=False, stateful=stateful)
+
+
+def _shape(placeholder: Any) -> tuple[int, ...] | None:
+    """A placeholder's shape if its rank is known; an empty one means in old graphs that it is not.
+
+    Source: TensorFlow 2.21, core/ops/array_ops.cc, Placeholder.
+    """
+    if "shape" not in placeholder.attr:  # to look it up would add it
+        return None
+    return tuple(dim.size for dim in placeholder.attr["shape"].shape.dim) or None

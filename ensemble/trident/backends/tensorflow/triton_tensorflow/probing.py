@@ -5,7 +5,8 @@ is as long as that request's input, and taking a row's own padding away only if 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,14 @@ class Padding:
     Attributes:
         followers: output name → axis → the input and its axis that it is as long as.
         harmed: the other outputs that padding changes by more than 1e-5.
+        negative: whether that was tried with negative numbers, too: behind these a 0 becomes the largest.
+        alike: axis → inputs that were tried with one length for all on it, since the model refuses each of its own.
     """
 
     followers: dict[str, dict[int, tuple[str, int]]]
     harmed: frozenset[str]
+    negative: bool = False
+    alike: dict[int, list[str]] = field(default_factory=dict)
 
     def shows(self, outputs: Iterable[str]) -> bool:
         """Whether any of these outputs tells how much padding there was."""
@@ -52,13 +57,17 @@ def probe_padding(plan: Plan, call: Callable[[Feeds], Feeds]) -> Padding | None:
         for axis, size in enumerate(entry.spec.shape or ())
         if axis > 0 and size == -1
     ]
+    alike: dict[int, list[str]] = {}
+    for name, axis in keys:
+        alike.setdefault(axis, []).append(name)
     own = {key: position for position, key in enumerate(keys)}
     shared = {key: key[1] for key in keys}  # inputs such as ids and mask must be of one length
     for kind in (own, shared):
         try:
-            return _compare(plan, call, keys, kind)
+            found = _compare(plan, call, keys, kind)
         except Exception:  # noqa: S112 - whatever the model says to values that nobody sent
             continue
+        return replace(found, alike=alike) if found and kind is shared else found
     return None
 
 
@@ -79,9 +88,27 @@ def _compare(
                 followers.setdefault(name, {})[axis] = source
             elif sizes[0] != sizes[1]:
                 return None
-    padded = call({name: _padded(plan, name, array, long) for name, array in values.items()})
-    changed = {name for name in first if name not in followers and not _same(first[name], padded[name])}
-    return Padding(followers, frozenset(changed))
+    harmed, negative = _changed(plan, call, values, first, long), False
+    below = _negative(plan, values)
+    if below is not None:
+        with suppress(Exception):  # a model may refuse negative numbers
+            harmed |= _changed(plan, call, below, call(below), long)
+            negative = True
+    return Padding(followers, frozenset(harmed - set(followers)), negative)
+
+
+def _changed(plan: Plan, call: Callable[[Feeds], Feeds], values: Feeds, answer: Feeds, lengths: Lengths) -> set[str]:
+    """The outputs that are no longer as in `answer` if the values are padded to these lengths."""
+    padded = call({name: _padded(plan, name, array, lengths) for name, array in values.items()})
+    return {name for name in answer if not _same(answer[name], padded[name])}
+
+
+def _negative(plan: Plan, values: Feeds) -> Feeds | None:
+    """The same with negative numbers in the padded input; None if that may hold ids, or another one be its mask."""
+    name, *others = (name for name, entry in plan.inputs.items() if entry.padded)
+    if others or values[name].dtype.kind != "f":
+        return None
+    return values | {name: np.full_like(values[name], min(plan.inputs[name].pad, 0) - 1)}
 
 
 def specimen(plan: Plan, rows: int, lengths: Lengths | int) -> Feeds:
@@ -113,6 +140,6 @@ def _padded(plan: Plan, name: str, array: NDArray[Any], lengths: Lengths) -> NDA
 
 
 def _same(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    if one.dtype.kind not in "fc":
+    if one.dtype.kind not in "fc" or one.shape != other.shape:
         return np.array_equal(one, other)
     return bool(np.allclose(one, other, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True))
