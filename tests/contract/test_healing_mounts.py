@@ -13,7 +13,7 @@ from conftest import TRIDENT
 from patience import MODELS, PATIENT, WITHIN_S, ask, stub_of, until
 from trident.server.health import read_health
 from trident.server.state import running_servers
-from trident_client import Client, Unavailable
+from trident_client import AnswerLost, Client, Unavailable
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def test_tritonserver_is_restarted_before_dead_processes_leave_no_shared_memory(
                 deaths += 1
                 assert deaths < 4, "it is not restarted"
                 os.kill(stub_of(state, "identity"), signal.SIGKILL)
-                with pytest.raises(Unavailable):
+                with pytest.raises((Unavailable, AnswerLost)):  # the latter if tritonserver ends before it says so
                     ask(impatient, "identity")
                 assert ask(client, "identity") == [[b"a"]]
                 until(lambda: read_health(state.health_port, 10)["ready"], "it is not mended")

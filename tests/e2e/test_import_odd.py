@@ -19,6 +19,7 @@ from conftest import TRIDENT, RunTrident
 from leftovers import leftovers
 from numpy.typing import NDArray
 from odd_models import HEIGHT, WIDTH
+from patience import until
 from PIL import Image, ImageOps
 from trident.errors import ServiceError
 from trident.importing import ImportOptions, import_model
@@ -347,8 +348,9 @@ def test_what_a_stage_refuses_is_the_callers_on_one_line(world: World) -> None:
 def test_the_log_says_why_a_stage_failed(world: World) -> None:
     with pytest.raises(ServerError):
         world.client.infer("stages", ["two rows"])
-    log = world.server.log.read_text(encoding="utf-8", errors="replace")
-    assert "run gave 'x' in the shape [2, 2]; expected [1, 2], as OUTPUTS says" in log
+    line = "run gave 'x' in the shape [2, 2]; expected [1, 2], as OUTPUTS says"
+    log = world.server.log
+    until(lambda: line in log.read_text(encoding="utf-8", errors="replace"), "the log does not say it")
 
 
 def test_a_stage_that_sleeps_keeps_only_its_own_service_waiting(world: World) -> None:
