@@ -40,7 +40,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory, tiny_service: Path, tri
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[Server]:
     """The server; when it has stopped, nothing of it may be left."""
-    with Server(repository, http_port=0, grpc_port=0, metrics_port=0) as running:
+    with Server(repository, http_port=0, grpc_port=0, metrics_port=0, exit_timeout_s=2) as running:
         yield running
     assert leftovers(running) == []
 
@@ -74,7 +74,7 @@ def backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BackendServer]
     """A server of its own, into which a test loads its model; it says what TensorFlow and XLA say."""
     repository = tmp_path_factory.mktemp("backend_repository")
     shutil.copytree(MODELS / "identity", repository / "identity")
-    running = Server(repository, http_port=0, grpc_port=0, metrics_port=0)
+    running = Server(repository, http_port=0, grpc_port=0, metrics_port=0, exit_timeout_s=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
         running.start()

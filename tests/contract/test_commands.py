@@ -31,7 +31,7 @@ def own(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     (folder / "broken" / "1").mkdir(parents=True)
     (folder / "broken" / "config.pbtxt").write_text(BROKEN)
     (folder / "broken" / "1" / "model.py").write_text("raise RuntimeError('no such luck')\n")
-    with Server(folder, http_port=0, grpc_port=0, metrics_port=0, keep_going=True) as running:
+    with Server(folder, http_port=0, grpc_port=0, metrics_port=0, keep_going=True, exit_timeout_s=2) as running:
         yield running
     assert leftovers(running) == []
 

@@ -114,7 +114,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, trident: RunTrident, tiny_se
     for name in (*reports, "domains"):
         build(load_service(services / name), repository)
     with (
-        Server(repository, http_port=0, grpc_port=0, metrics_port=0) as server,
+        Server(repository, http_port=0, grpc_port=0, metrics_port=0, exit_timeout_s=2) as server,
         Client(server.http_url, timeout_s=60) as client,
     ):
         yield World(client, reports, known, folder, fashion, tiny_service)

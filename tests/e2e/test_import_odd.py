@@ -84,7 +84,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     (variables,) = (repository / "broken_model").rglob("variables.data-*")
     os.truncate(variables, variables.stat().st_size // 2)
     with (
-        Server(repository, http_port=0, grpc_port=0, metrics_port=0, keep_going=True) as server,
+        Server(repository, http_port=0, grpc_port=0, metrics_port=0, keep_going=True, exit_timeout_s=2) as server,
         Client(server.grpc_url, timeout_s=30) as client,
     ):
         yield World(server, client, folder, services)

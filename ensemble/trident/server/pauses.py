@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 
 FIRST_S, LONGEST_S = 1.0, 60.0
-CALM_S = 10.0  # after which all is forgotten
+CALM_S = 3.0  # of work, after which all is forgotten: what served a while is missed more than its loads cost
 
 
 class Pauses:
-    """None before the first attempt, then 1, 2, 4 … 60 seconds, until what an attempt began has worked for ten."""
+    """None before the first attempt, then 1, 2, 4 … 60 seconds, until what an attempt began has worked for three."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with no pause."""
