@@ -355,7 +355,7 @@ def test_tritonserver_is_started_again_when_there_is_room_for_it(own: Server, pa
         resource.prlimit(supervisor, resource.RLIMIT_NOFILE, (soft, hard))
     assert [ask(client, "identity") for client in patient] == [[[b"a"]]] * 2
     until(lambda: told(own)["ready"], "it is not mended")
-    assert told(own)["restarts"]["tritonserver"] >= before + 2
+    assert told(own)["restarts"]["tritonserver"] > before
 
 
 DAEMON = """\
