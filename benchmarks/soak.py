@@ -77,7 +77,7 @@ class Soak:
             (PAUSE_S, self._caller),
         ] * callers
         jobs += [(KILL_S, self._killer), (BAD_S, self._vandal), (RELEASE_S, self._releaser)]
-        with self._connections, ThreadPoolExecutor(len(jobs)) as pool:
+        with self._connections, ThreadPoolExecutor(len(jobs), "soak") as pool:
             acts = [(mean_s, begin(random.Random(self._seed + n))) for n, (mean_s, begin) in enumerate(jobs)]
             self._began = time.monotonic()
             try:
