@@ -89,7 +89,7 @@ class Terminal:
     def _serve(self) -> str:
         if self.server is not None:  # the one before has been stopped
             self.server.communicate(timeout=60)
-            self._choose_ports()  # meanwhile somebody else may have taken those before
+        self._choose_ports()  # just now, since somebody else may have taken those before
         options = [
             f"--{name}-port={self.ports[port]}"
             for name, port in (("http", "8000"), ("grpc", "8001"), ("metrics", "8002"))
