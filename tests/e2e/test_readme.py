@@ -6,6 +6,7 @@ number may differ. `trident serve` goes to the background, and all ports are mov
 
 import dataclasses
 import json
+import random
 import re
 import shutil
 import signal
@@ -63,7 +64,9 @@ class Terminal:
         self._choose_ports()
 
     def _choose_ports(self) -> None:
-        chosen = _choose_ports({"http": 0, "grpc": 0, "metrics": 0})
+        # Below those that connections of other tests take while the server begins to start.
+        wanted = iter(random.SystemRandom().sample(range(20_000, 32_000), 3))
+        chosen = _choose_ports({"http": next(wanted), "grpc": next(wanted), "metrics": next(wanted)})
         self.ports = {"8000": str(chosen["http"]), "8001": str(chosen["grpc"]), "8002": str(chosen["metrics"])}
         self.environment["TRIDENT_URL"] = f"http://127.0.0.1:{self.ports['8000']}"
 
